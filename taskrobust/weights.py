@@ -1,0 +1,237 @@
+r"""Eq. (7) and its companions: softmax weights over tasks, the smooth maximum and their gap.
+
+With losses :math:`f \in \mathbb{R}^T` and sharpness :math:`\alpha \ge 0`,
+
+.. math:: w_t = \frac{e^{\alpha f_t}}{\sum_s e^{\alpha f_s}}, \qquad
+          F_\alpha = \frac1\alpha \log \sum_t e^{\alpha f_t}, \qquad
+          0 \le \max_t f_t - \sum_t w_t f_t \le \frac{c_T}{\alpha}.
+
+One implementation serves every array library that array-api-compat knows (NumPy and torch are
+tested). Nothing is detached here: gradients flow through the weights, so a caller who wants the
+step of Algorithm 1, :math:`\sum_t w_t \nabla f_t`, detaches them.
+"""
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_array_api_obj
+
+__all__ = ["smooth_max", "softmax_gap", "softmax_weights"]
+
+Array = Any
+"""A NumPy or torch array; no library-independent static type exists."""
+
+
+class _Inputs(NamedTuple):
+    """Checked inputs; `half_drop` is (f - max f)/2, at most 0, and 0 where absent or max f = f."""
+
+    xp: ModuleType
+    losses: Array  # [..., T], floating, float32 or wider
+    alpha: Array  # [..., 1], same dtype
+    present: Array | None  # bool [..., T]
+    top: Array  # [..., 1], max over present tasks
+    half_drop: Array  # [..., T]
+
+
+def softmax_weights(
+    losses: Array, alpha: float | Array, present: Array | None = None, *, validate: bool = True
+) -> Array:
+    r"""Weights of softmax weighted gradient descent, Eq. (7): :math:`\mathrm{softmax}(\alpha f)`.
+
+    Args:
+        losses: task losses ``[..., T]`` in loss units; leading axes are batched. Half precision is
+            upcast to float32, integers to float64. A loss of +inf takes all weight (several share
+            it evenly); -inf takes none unless every present loss is -inf.
+        alpha: sharpness in 1 / loss units, at least 0: a number or an array ``[...]`` that
+            broadcasts against the leading axes. 0 gives uniform weights whatever the losses;
+            ``inf`` the hard maximum, ties split evenly.
+        present: boolean mask ``[..., T]`` (broadcast) of the tasks that take part; None for all.
+            Absent tasks get weight 0 and their losses are never looked at.
+        validate: check the values, which reads them back to the host. With False nothing
+            data-dependent is read: a NaN loss makes its whole row NaN, and a row without a present
+            task is all zero.
+
+    Returns:
+        Weights ``[..., T]`` on the simplex of present tasks, in float32 or wider. Differentiable in
+        the losses (at finite losses).
+
+    Raises:
+        TypeError: losses that are complex, boolean or not numeric; a mask that is not boolean.
+        ValueError: no task axis or T = 0; NaN in a present loss; negative or NaN alpha; a row with
+            no present task; a mask or alpha of another shape.
+    """
+    inputs = _prepare(losses, alpha, present, validate=validate)
+    exponentials, total = _exponentials(inputs)
+    return exponentials / _nonzero(inputs.xp, total)
+
+
+def smooth_max(
+    losses: Array, alpha: float | Array, present: Array | None = None, *, validate: bool = True
+) -> Array:
+    r"""Smooth maximum :math:`F_\alpha = \frac1\alpha\log\sum_t e^{\alpha f_t}` (log-sum-exp).
+
+    :math:`\max f \le F_\alpha \le \max f + (\log T)/\alpha`, and its gradient in the losses is
+    `softmax_weights`.
+
+    Args:
+        losses: as in `softmax_weights`.
+        alpha: as in `softmax_weights`, but positive; ``inf`` gives the maximum.
+        present: as in `softmax_weights`.
+        validate: as in `softmax_weights`.
+
+    Returns:
+        Array ``[...]`` in loss units.
+
+    Raises:
+        TypeError: as `softmax_weights`.
+        ValueError: as `softmax_weights`, and for alpha = 0, where the function is infinite.
+    """
+    inputs = _prepare(losses, alpha, present, validate=validate)
+    xp = inputs.xp
+    if validate and bool(xp.any(inputs.alpha == 0)):
+        raise ValueError("`alpha` should be positive for smooth_max; found 0 (use the mean)")
+    _, total = _exponentials(inputs)
+    log_total = xp.log(total)
+    excess = xp.where(log_total == 0, xp.zeros_like(total), log_total / inputs.alpha)
+    return (inputs.top + excess)[..., 0]
+
+
+def softmax_gap(
+    losses: Array, alpha: float | Array, present: Array | None = None, *, validate: bool = True
+) -> Array:
+    r"""Gap :math:`\max_t f_t - \sum_t w_t f_t \in [0, c_T/\alpha]` of the softmax average.
+
+    Computed as :math:`\sum_t w_t(\max f - f_t)`, so that it keeps full relative accuracy when it is
+    much smaller than the losses. The upper bound is attained (see
+    `taskrobust.schedules.sharp_constant`).
+
+    Args:
+        losses: as in `softmax_weights`.
+        alpha: as in `softmax_weights`.
+        present: as in `softmax_weights`.
+        validate: as in `softmax_weights`.
+
+    Returns:
+        Array ``[...]`` in loss units.
+
+    Raises:
+        TypeError: as `softmax_weights`.
+        ValueError: as `softmax_weights`.
+    """
+    inputs = _prepare(losses, alpha, present, validate=validate)
+    xp = inputs.xp
+    exponentials, total = _exponentials(inputs)
+    weights = exponentials / _nonzero(xp, total)
+    terms = xp.where(weights == 0, xp.zeros_like(weights), -weights * inputs.half_drop)
+    return 2 * xp.sum(terms, axis=-1)
+
+
+def _prepare(
+    losses: Array, alpha: float | Array, present: Array | None, *, validate: bool
+) -> _Inputs:
+    """Check and convert the arguments and subtract the maximum (stable for |f| up to 1e308)."""
+    xp, losses = _as_floating(losses)
+    if losses.ndim == 0 or losses.shape[-1] == 0:
+        raise ValueError(
+            f"`losses` should have a last axis of at least one task; found shape {_shape(losses)}"
+        )
+    alpha = _as_sharpness(xp, alpha, losses, validate=validate)
+    if present is not None:
+        present = _as_mask(xp, present, losses, validate=validate)
+        losses = xp.where(present, losses, xp.full_like(losses, -xp.inf))
+    if validate and bool(xp.any(xp.isnan(losses))):
+        raise ValueError("`losses` should not be NaN; found NaN in a present task")
+    top = xp.max(losses, axis=-1, keepdims=True)
+    # Halving keeps 1e308 - (-1e308) finite; inf - inf is replaced, for a loss at the maximum is 0
+    # below it.
+    with np.errstate(invalid="ignore"):
+        half_drop = losses / 2 - top / 2
+    zeros = xp.zeros_like(half_drop)
+    half_drop = xp.where((losses == top) & xp.isinf(losses), zeros, half_drop)
+    return _Inputs(xp, losses, alpha, present, top, half_drop)
+
+
+def _exponentials(inputs: _Inputs) -> tuple[Array, Array]:
+    """exp(alpha (f - max f)) ``[..., T]``, zero where absent, and its sum ``[..., 1]``."""
+    xp, alpha, half_drop = inputs.xp, inputs.alpha, inputs.half_drop
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        exponent = 2 * (alpha * half_drop)
+        at_top = xp.isinf(alpha) & (half_drop == 0)  # inf * 0
+        flat = (alpha == 0) & (half_drop <= 0)  # 0 * inf, but NaN stays NaN
+        exponent = xp.where(at_top | flat, xp.zeros_like(exponent), exponent)
+        exponentials = xp.exp(exponent)
+    if inputs.present is not None:
+        exponentials = xp.where(inputs.present, exponentials, xp.zeros_like(exponentials))
+    return exponentials, xp.sum(exponentials, axis=-1, keepdims=True)
+
+
+def _as_floating(losses: Array) -> tuple[ModuleType, Array]:
+    """The array namespace and the losses as float32 or wider."""
+    if not is_array_api_obj(losses):
+        losses = np.asarray(losses)
+        if losses.dtype == object:
+            raise TypeError("`losses` should be numeric; found objects")
+    xp = array_namespace(losses)
+    dtype = losses.dtype
+    if xp.isdtype(dtype, "integral"):
+        return xp, xp.astype(losses, xp.float64)
+    if not xp.isdtype(dtype, "real floating"):
+        # bfloat16 and float16 are unknown to the standard, but are real floating to their library.
+        if "float16" not in str(dtype):
+            raise TypeError(f"`losses` should be real numbers; found dtype {dtype}")
+        return xp, xp.astype(losses, xp.float32)
+    if dtype.itemsize < 4:
+        return xp, xp.astype(losses, xp.float32)
+    return xp, losses
+
+
+def _as_sharpness(xp: ModuleType, alpha: float | Array, losses: Array, *, validate: bool) -> Array:
+    """Alpha as an array ``[..., 1]`` of the losses' dtype and device, broadcastable to them."""
+    if isinstance(alpha, int | float | np.number):
+        if not alpha >= 0:
+            raise ValueError(f"`alpha` should be at least 0; found {alpha}")
+        with np.errstate(over="ignore"):  # 1e308 becomes inf in float32: the hard maximum
+            return xp.full((1,), float(alpha), dtype=losses.dtype, device=device(losses))
+    if not is_array_api_obj(alpha):
+        alpha = np.asarray(alpha)
+    alpha = xp.asarray(alpha, dtype=losses.dtype, device=device(losses))
+    if validate and not bool(xp.all(alpha >= 0)):
+        raise ValueError(f"`alpha` should be at least 0; found {alpha}")
+    batch = losses.shape[:-1]
+    try:
+        np.broadcast_shapes(tuple(alpha.shape), tuple(batch))
+    except ValueError as error:
+        raise ValueError(
+            f"`alpha` should broadcast against the leading axes {tuple(batch)} of `losses`; "
+            f"found shape {_shape(alpha)}"
+        ) from error
+    return alpha[..., None]
+
+
+def _as_mask(xp: ModuleType, present: Array, losses: Array, *, validate: bool) -> Array:
+    """The mask as a boolean array of the losses' shape."""
+    if not is_array_api_obj(present):
+        present = np.asarray(present)
+    present = xp.asarray(present, device=device(losses))
+    if not xp.isdtype(present.dtype, "bool"):
+        raise TypeError(f"`present` should be boolean; found dtype {present.dtype}")
+    try:
+        present = xp.broadcast_to(present, losses.shape)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"`present` should broadcast to the shape {_shape(losses)} of `losses`; "
+            f"found shape {_shape(present)}"
+        ) from error
+    if validate and not bool(xp.all(xp.any(present, axis=-1))):
+        raise ValueError("`present` should have at least one present task in every row; found none")
+    return present
+
+
+def _nonzero(xp: ModuleType, total: Array) -> Array:
+    """The normaliser, with 1 in place of the 0 of a row without a present task."""
+    return xp.where(total == 0, xp.ones_like(total), total)
+
+
+def _shape(array: Array) -> tuple[int, ...]:
+    return tuple(int(n) for n in array.shape)
