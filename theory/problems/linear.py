@@ -60,7 +60,7 @@ class MaxLinear(ConvexProblem):
         return [self.slopes @ theta + self.offsets <= levels]
 
     def dual_bound(self, weights: Float) -> Float:
-        r"""Exact minimum of the weighted risk, :math:`w^\top b + c^\top A^\top w - R\|A^\top w\|`."""
+        r"""Exact minimum of the weighted risk: :math:`w^\top b+c^\top A^\top w-R\|A^\top w\|`."""
         return np.asarray(
             np.sum(weights * self.offsets, axis=-1)
             + self.domain.min_linear(self.weighted_gradient(self.domain.center, weights))
