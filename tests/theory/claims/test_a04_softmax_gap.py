@@ -15,7 +15,7 @@ def test_misprints_are_refuted_and_the_rest_holds_as_corrected(context):
 
 
 def test_printed_sign_is_not_refuted_if_the_average_exceeds_the_maximum(context, monkeypatch):
-    monkeypatch.setattr(a04, "softmax_gap", lambda f, alpha: np.full(len(np.atleast_2d(f)), -1e6))
+    monkeypatch.setattr(a04, "softmax_gap", lambda f, _: np.full(np.shape(f)[:-1], -1e6))
     assert verdicts(a04.CLAIM, context)["printed sign"] is Verdict.NOT_REFUTED
 
 
