@@ -137,7 +137,7 @@ class Context:
     def cases(self) -> dict[str, Case]:
         """All families with certified optima: the random ones and the real data set."""
         cases = {name: self._random_case(name) for name in FAMILIES}
-        cases["digits (real data)"] = self._digits()
+        cases["digits (real)"] = self._digits()
         return cases
 
     def _random_case(self, name: str) -> Case:
@@ -159,7 +159,7 @@ class Context:
             best.lower[None], best.upper[None], best.point[None], best.weights[None]
         )
         start = starting_points(problem, self.rng("digits"))
-        return Case("digits (real data)", problem, start, optimum)
+        return Case("digits (real)", problem, start, optimum)
 
 
 @dataclass(frozen=True)

@@ -98,14 +98,14 @@ def duplicated(rng: Rng, instances: int, tasks: int, dim: int) -> DenseQuadratic
 
 FAMILIES: dict[str, Generator] = {
     "max-linear": max_linear,
-    "absolute regression": absolute,
-    "huber regression": huber,
+    "absolute": absolute,
+    "Huber": huber,
     "logistic": logistic,
     "quadratic": dense_quadratic,
     "ill-conditioned": ill_conditioned,
     "near-ties": near_ties,
-    "one large scale": one_large_scale,
-    "duplicated tasks": duplicated,
+    "large scale": one_large_scale,
+    "duplicates": duplicated,
 }
 """The random families of the ledger, by name."""
 
