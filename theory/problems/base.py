@@ -167,8 +167,8 @@ class ConvexProblem(ABC):
         """Shape of the batch of instances; () for a single one."""
         return tuple(self.domain.radius.shape)
 
-    def __getitem__(self, index: int) -> Self:
-        """One instance, or a sub-batch for a slice."""
+    def __getitem__(self, index: int | slice | NDArray[np.intp]) -> Self:
+        """One instance, or a sub-batch for a slice or an array of indices."""
         if not self.batch_shape:
             raise IndexError("a single instance has no batch axis to index")
         changes: dict[str, Any] = {}
