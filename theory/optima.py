@@ -7,7 +7,6 @@ right-hand side is bounded in closed form (``dual_bound`` of the problem) or by 
 which only use losses and gradients. An interval that does not close is an error.
 """
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import cvxpy as cp
 import numpy as np
 from numpy.typing import NDArray
 
+from theory.convex import CertificateError, solve
 from theory.problems import ConvexProblem, Problem
 
 Float = NDArray[np.float64]
@@ -23,12 +23,7 @@ Float = NDArray[np.float64]
 CLOSE_TOLERANCE = 1e-8
 """Largest relative width of a certified interval."""
 
-SOLVER_TOLERANCES = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
 _EPS = float(np.finfo(np.float64).eps)
-
-
-class CertificateError(RuntimeError):
-    """The optimum of a problem could not be certified; the message says which step failed."""
 
 
 @dataclass(frozen=True)
@@ -133,34 +128,11 @@ def _solve(problem: Problem, weights: Float | None) -> tuple[Float, Float]:
         program = cp.Problem(cp.Minimize(worst), [below, *constraints])
     else:
         program = cp.Problem(cp.Minimize(weights @ levels), constraints)
-    _run_solver(problem, program)
+    solve(program, _name(problem))
     if weights is None:
         duals = np.maximum(np.asarray(below.dual_value, dtype=float), 0.0)
         weights = duals / np.sum(duals)
     return np.asarray(theta.value, dtype=float), np.asarray(weights, dtype=float)
-
-
-def _run_solver(problem: Problem, program: cp.Problem) -> None:
-    """Solve with Clarabel at tight tolerances, naming the problem when that cannot be done."""
-    name = _name(problem)
-    if not program.is_dcp():
-        raise CertificateError(
-            f"{name}.epigraph is not convex by the rules of disciplined convex programming; "
-            "state each task as convex function <= levels[t]"
-        )
-    try:
-        with warnings.catch_warnings():
-            # "may be inaccurate" is for the certificate to judge, not for the solver
-            warnings.simplefilter("ignore", UserWarning)
-            program.solve(solver=cp.CLARABEL, **SOLVER_TOLERANCES)
-    except cp.error.SolverError as error:
-        raise CertificateError(f"the convex solver failed on {name}: {error}") from error
-    if program.status in {cp.UNBOUNDED, cp.UNBOUNDED_INACCURATE}:
-        raise CertificateError(
-            f"{name} is unbounded below: `epigraph` leaves the level of some task unconstrained"
-        )
-    if program.status not in {cp.OPTIMAL, cp.OPTIMAL_INACCURATE}:
-        raise CertificateError(f"the convex solver says that {name} is {program.status}")
 
 
 def _lower_bounds(problem: Problem, point: Float, weights: Float) -> Iterable[float]:
@@ -227,7 +199,7 @@ def _bundle_bound(problem: Problem, point: Float, weights: Float) -> float:
             - problem.domain.radius * cp.norm2(slope)
         )
         program = cp.Problem(cp.Maximize(value), [cp.sum(mixture) == 1])
-        _run_solver(problem, program)
+        solve(program, _name(problem))
         shares = np.maximum(np.asarray(mixture.value, dtype=float), 0.0)
         best = max(best, tangent_bound(problem, points, rows, shares / np.sum(shares)))
     return best

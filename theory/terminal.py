@@ -26,8 +26,8 @@ _STYLES = {
     Verdict.NOT_REFUTED: "bold white on red",
 }
 _COLUMNS: tuple[tuple[int, Literal["left", "right", "center"]], ...] = (
-    (14, "left"),  # name
-    (39, "left"),  # statement
+    (15, "left"),  # name
+    (38, "left"),  # statement
     (10, "right"),  # measured
     (2, "center"),  # relation
     (9, "left"),  # bound

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cvxpy as cp
 import numpy as np
 
+from theory.convex import solve
 from theory.problems.base import Ball, Constants, ConvexProblem, Float, check_shape
 
 
@@ -69,7 +70,7 @@ class AbsoluteRegression(ConvexProblem):
             The bound, a scalar.
 
         Raises:
-            cvxpy.error.SolverError: the second solve broke down.
+            CertificateError: the second solve broke down.
         """
         tasks, samples, dim = self.features.shape
         share = np.repeat(weights / samples, samples)
@@ -81,8 +82,7 @@ class AbsoluteRegression(ConvexProblem):
             - self.domain.radius * cp.norm2(slope)
             - (share * self.targets.ravel()) @ signs
         )
-        tight = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
-        cp.Problem(cp.Maximize(value)).solve(solver=cp.CLARABEL, **tight)
+        solve(cp.Problem(cp.Maximize(value)), "the dual of an absolute regression")
         best = np.clip(signs.value, -1.0, 1.0) * share
         return np.asarray(self.domain.min_linear(rows.T @ best) - best @ self.targets.ravel())
 
