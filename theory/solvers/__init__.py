@@ -1,0 +1,1 @@
+"""Peer algorithms for the same minimax problem, one file each."""
