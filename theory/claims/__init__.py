@@ -3,12 +3,32 @@
 from theory.claims import (
     a03_theorem_3_1,
     a04_softmax_gap,
+    a05_proof_steps,
+    a06_constant_sharpness,
+    a09_standing_assumptions,
+    a10_gradient_descent_ball,
+    a11_covering,
+    a13_tables_arithmetic,
+    a14_cost,
+    b01_schedules,
+    b02_smoothing,
+    b06_lower_bounds,
 )
 from theory.claims.base import EFFORTS, Claim, Context, Effort
 
 _MODULES = (
     a03_theorem_3_1,
     a04_softmax_gap,
+    a05_proof_steps,
+    a06_constant_sharpness,
+    a09_standing_assumptions,
+    a10_gradient_descent_ball,
+    a11_covering,
+    a13_tables_arithmetic,
+    a14_cost,
+    b01_schedules,
+    b02_smoothing,
+    b06_lower_bounds,
 )
 
 CLAIMS: dict[str, Claim] = {module.CLAIM.key: module.CLAIM for module in _MODULES}
