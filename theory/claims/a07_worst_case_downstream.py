@@ -160,7 +160,7 @@ def _shifted() -> Iterator[Check]:
     """Tasks A|θ−1| and |θ| on [0, 1], moved up and down: no task has minimum 0."""
     measured, least = [], []
     for shifts in ((2.0, 3.0), (-5.0, -4.0), (-2.0, -4.0)):
-        problem = _absolute(4.0, 10, *shifts)
+        problem = absolute_pair(4.0, 10, *shifts)
         robust, average = certify(problem), certify(problem, _uniform(problem))
         worst = float(np.max(problem.losses(average.point)))
         witness = f"4|θ−1|{shifts[0]:+g}, nine times |θ|{shifts[1]:+g}, Θ=[0, 1]"
@@ -174,8 +174,10 @@ def _shifted() -> Iterator[Check]:
     yield holds("their minima", "|min f_t| ≥ 0.1: none of them is 0", ">=", least)
 
 
-def _absolute(steepness: float, tasks: int, first: float, others: float) -> MaxLinear:
-    """A|θ−1| + first and, T − 1 times, |θ| + others, which are linear on Θ = [0, 1]."""
+def absolute_pair(
+    steepness: float, tasks: int, first: float = 0.0, others: float = 0.0
+) -> MaxLinear:
+    """Tasks A|θ−1| + first and, T − 1 times, |θ| + others: linear on Θ = [0, 1]."""
     slopes, offsets = np.ones((tasks, 1)), np.full(tasks, others)
     slopes[0], offsets[0] = -steepness, steepness + first
     return MaxLinear(Ball.of(np.array([0.5]), 0.5), slopes, offsets)

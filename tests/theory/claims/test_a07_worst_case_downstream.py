@@ -90,6 +90,6 @@ def test_the_average_model_as_robust_model_does_not_reverse(monkeypatch):
 
 
 def test_unshifted_tasks_have_zero_minimum(monkeypatch):
-    exact = a07._absolute
-    monkeypatch.setattr(a07, "_absolute", lambda a, tasks, *_: exact(a, tasks, 0.0, 0.0))
+    exact = a07.absolute_pair
+    monkeypatch.setattr(a07, "absolute_pair", lambda a, tasks, *_: exact(a, tasks))
     assert stage(a07._shifted())["their minima"] is Verdict.FAILS
