@@ -1,10 +1,14 @@
 """The claims, one file each: as printed, as corrected, and what decides between them."""
 
 from theory.claims import (
+    a01_objectives,
+    a02_algorithm,
     a03_theorem_3_1,
     a04_softmax_gap,
     a05_proof_steps,
     a06_constant_sharpness,
+    a07_worst_case_downstream,
+    a08_appendix_c,
     a09_standing_assumptions,
     a10_gradient_descent_ball,
     a11_covering,
@@ -17,10 +21,14 @@ from theory.claims import (
 from theory.claims.base import EFFORTS, Claim, Context, Effort
 
 _MODULES = (
+    a01_objectives,
+    a02_algorithm,
     a03_theorem_3_1,
     a04_softmax_gap,
     a05_proof_steps,
     a06_constant_sharpness,
+    a07_worst_case_downstream,
+    a08_appendix_c,
     a09_standing_assumptions,
     a10_gradient_descent_ball,
     a11_covering,
