@@ -130,7 +130,7 @@ def _interior(context: Context) -> Check:
     excess = np.square(exact - 0.5)  # f_λ has curvature 2
     return holds(
         "interior λ",
-        "one sample misses θ_λ* with prob. ≥ 1/2",
+        "one sample misses θ_λ* w.p. ≥ 1/2",
         ">=",
         [
             Measurement.value(float(missed), 0.5, f"d={dim}, λ=(½,½), {count} draws, error ≥ 1e-3"),
@@ -158,7 +158,7 @@ def _footnote() -> Iterator[Check]:
     drawn = f"p={RARE:g}, one sample with b=1"
     yield refuted(
         "note 4, L'",
-        "f L'-Lipschitz ⇒ f̂ L'-Lipschitz, Eq. (20)",
+        "f L'-Lipschitz ⇒ f̂ too, Eq. (20)",
         "<=",
         [Measurement.value(steepness, known.lipschitz, f"{drawn}, slope of f̂_λ on [0, 0.01]")],
     )
@@ -222,7 +222,7 @@ def _minimum(context: Context, problem: DenseQuadratic, start: Float) -> Iterato
         reach = float(instance.constants().loss_bound)
         low, high = float(best.lower), float(best.upper)
         vertex.append(Measurement(low, high, 0.0, f"instance {i}, task 0", 1e-8 * reach))
-    statement = "f_λ* ≥ (μ/2)·Var_λ(θ_t*) > 0, interior λ"
+    statement = "f_λ* ≥ (μ/2)·Var_λ(θ_t*), inside Δ_T"
     yield holds("f_λ* > 0", statement, ">=", positive, corrected=True)
     yield holds("f_λ*, vertex", "f_λ* = 0 at a vertex", "==", vertex)
     statement = "√((f_λ(θ_0)−f_λ*)/f_λ(θ_0)) ≤ 1, radii"
@@ -248,14 +248,14 @@ def _whole_space(context: Context, problem: DenseQuadratic) -> Iterator[Check]:
     note = "at ‖θ−θ_0*‖ = 2L'/μ"
     yield refuted(
         "Lipschitz, R^d",
-        "μ-strongly convex and ‖∇f_t‖ ≤ L' on R^d",
+        "strongly convex, ‖∇f_t‖ ≤ L' on R^d",
         "<=",
         _each(steep, constants.lipschitz, note),
         every=True,
     )
     yield refuted(
         "bounded, R^d",
-        "convex, not constant and f_t ≤ B on R^d",
+        "not constant, f_t ≤ B on R^d",
         "<=",
         _each(tall, constants.loss_bound, note),
         every=True,

@@ -118,7 +118,7 @@ def _intervals() -> Iterator[Check]:
 def _interval_sizes() -> list[tuple[Fraction, Fraction]]:
     """Radii and spacings that are exact in binary, on both sides of the jumps of the ceiling."""
     spacing = Fraction(1, 4)
-    eighths = (1, 4, 7, 8, 9, 12, 16, 17, 40, 81, 800)
+    eighths = (800, 81, 40, 17, 16, 12, 9, 8, 7, 4, 1)
     return [(Fraction(n, 8) * spacing, spacing) for n in eighths]
 
 
@@ -161,15 +161,15 @@ def body(rng: np.random.Generator, shape: str, dim: int, count: int) -> Float:
     # half of the points on the sphere, where a packing is densest
     norm = np.where(rng.random(count) < 0.5, 1.0, rng.random(count) ** (1 / dim))
     points = np.asarray(direction * norm[:, None])
-    if shape == "ball":
-        return points
-    if shape == "half-ball":
-        return points[points[:, 0] >= 0]
-    if shape == "shell":
-        return points[norm >= 0.9]
-    if shape == "lens":
-        return points[np.linalg.norm(points - np.eye(dim)[0], axis=-1) <= 1]
-    raise ValueError(f"`shape` should be one of {', '.join(SHAPES)}; found {shape!r}")
+    inside = {
+        "ball": np.full(count, True),
+        "half-ball": points[:, 0] >= 0,
+        "shell": norm >= 0.9,
+        "lens": np.linalg.norm(points - np.eye(dim)[0], axis=-1) <= 1,
+    }
+    if shape not in inside:
+        raise ValueError(f"`shape` should be one of {', '.join(SHAPES)}; found {shape!r}")
+    return np.asarray(points[inside[shape]])
 
 
 def _farthest(points: Float, net: Float) -> float:
