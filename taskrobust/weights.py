@@ -11,6 +11,7 @@ tested). Nothing is detached here: gradients flow through the weights, so a call
 step of Algorithm 1, :math:`\sum_t w_t \nabla f_t`, detaches them.
 """
 
+import math
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ class _Inputs(NamedTuple):
 
     xp: ModuleType
     losses: Array  # [..., T], floating, float32 or wider
-    alpha: Array  # [..., 1], same dtype
+    alpha: float | Array  # a number, or [..., 1] of the same dtype
     present: Array | None  # bool [..., T]
     top: Array  # [..., 1], max over present tasks
     half_drop: Array  # [..., T]
@@ -63,7 +64,7 @@ def softmax_weights(
     """
     inputs = _prepare(losses, alpha, present, validate=validate)
     exponentials, total = _exponentials(inputs)
-    return exponentials / _nonzero(inputs.xp, total)
+    return exponentials / total
 
 
 def smooth_max(
@@ -89,11 +90,11 @@ def smooth_max(
     """
     inputs = _prepare(losses, alpha, present, validate=validate)
     xp = inputs.xp
-    if validate and bool(xp.any(inputs.alpha == 0)):
+    if validate and bool(xp.any(xp.asarray(inputs.alpha) == 0)):
         raise ValueError("`alpha` should be positive for smooth_max; found 0 (use the mean)")
     _, total = _exponentials(inputs)
     log_total = xp.log(total)
-    excess = xp.where(log_total == 0, xp.zeros_like(total), log_total / inputs.alpha)
+    excess = xp.where(log_total == 0, 0.0, log_total / inputs.alpha)
     return (inputs.top + excess)[..., 0]
 
 
@@ -122,8 +123,8 @@ def softmax_gap(
     inputs = _prepare(losses, alpha, present, validate=validate)
     xp = inputs.xp
     exponentials, total = _exponentials(inputs)
-    weights = exponentials / _nonzero(xp, total)
-    terms = xp.where(weights == 0, xp.zeros_like(weights), -weights * inputs.half_drop)
+    with np.errstate(invalid="ignore"):  # 0 * inf
+        terms = xp.where(exponentials == 0, 0.0, -(exponentials / total) * inputs.half_drop)
     return 2 * xp.sum(terms, axis=-1)
 
 
@@ -139,7 +140,7 @@ def _prepare(
     alpha = _as_sharpness(xp, alpha, losses, validate=validate)
     if present is not None:
         present = _as_mask(xp, present, losses, validate=validate)
-        losses = xp.where(present, losses, xp.full_like(losses, -xp.inf))
+        losses = xp.where(present, losses, -math.inf)
     if validate and bool(xp.any(xp.isnan(losses))):
         raise ValueError("`losses` should not be NaN; found NaN in a present task")
     top = xp.max(losses, axis=-1, keepdims=True)
@@ -147,23 +148,28 @@ def _prepare(
     # below it.
     with np.errstate(invalid="ignore"):
         half_drop = losses / 2 - top / 2
-    zeros = xp.zeros_like(half_drop)
-    half_drop = xp.where((losses == top) & xp.isinf(losses), zeros, half_drop)
+    half_drop = xp.where(xp.isinf(top) & (losses == top), 0.0, half_drop)
     return _Inputs(xp, losses, alpha, present, top, half_drop)
 
 
 def _exponentials(inputs: _Inputs) -> tuple[Array, Array]:
-    """exp(alpha (f - max f)) ``[..., T]``, zero where absent, and its sum ``[..., 1]``."""
+    """exp(alpha (f - max f)) ``[..., T]``, zero where absent, and its sum ``[..., 1]``.
+
+    The sum of a row without a present task is 1, so that its weights are 0.
+    """
     xp, alpha, half_drop = inputs.xp, inputs.alpha, inputs.half_drop
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         exponent = 2 * (alpha * half_drop)
-        at_top = xp.isinf(alpha) & (half_drop == 0)  # inf * 0
-        flat = (alpha == 0) & (half_drop <= 0)  # 0 * inf, but NaN stays NaN
-        exponent = xp.where(at_top | flat, xp.zeros_like(exponent), exponent)
+        if not (isinstance(alpha, float) and 0 < alpha < math.inf):
+            at_top = (alpha == math.inf) & (half_drop == 0)  # inf * 0
+            flat = (alpha == 0) & (half_drop <= 0)  # 0 * inf, but NaN stays NaN
+            exponent = xp.where(at_top | flat, 0.0, exponent)
         exponentials = xp.exp(exponent)
-    if inputs.present is not None:
-        exponentials = xp.where(inputs.present, exponentials, xp.zeros_like(exponentials))
-    return exponentials, xp.sum(exponentials, axis=-1, keepdims=True)
+    if inputs.present is None:
+        return exponentials, xp.sum(exponentials, axis=-1, keepdims=True)
+    exponentials = xp.where(inputs.present, exponentials, 0.0)
+    total = xp.sum(exponentials, axis=-1, keepdims=True)
+    return exponentials, xp.where(total == 0, 1.0, total)
 
 
 def _as_floating(losses: Array) -> tuple[ModuleType, Array]:
@@ -186,13 +192,15 @@ def _as_floating(losses: Array) -> tuple[ModuleType, Array]:
     return xp, losses
 
 
-def _as_sharpness(xp: ModuleType, alpha: float | Array, losses: Array, *, validate: bool) -> Array:
-    """Alpha as an array ``[..., 1]`` of the losses' dtype and device, broadcastable to them."""
+def _as_sharpness(
+    xp: ModuleType, alpha: float | Array, losses: Array, *, validate: bool
+) -> float | Array:
+    """Alpha as a number, or an array ``[..., 1]`` of the losses' dtype and device."""
     if isinstance(alpha, int | float | np.number):
         if not alpha >= 0:
             raise ValueError(f"`alpha` should be at least 0; found {alpha}")
-        with np.errstate(over="ignore"):  # 1e308 becomes inf in float32: the hard maximum
-            return xp.full((1,), float(alpha), dtype=losses.dtype, device=device(losses))
+        # 1e308 is beyond float32: the hard maximum
+        return float(alpha) if alpha <= xp.finfo(losses.dtype).max else math.inf
     if not is_array_api_obj(alpha):
         alpha = np.asarray(alpha)
     alpha = xp.asarray(alpha, dtype=losses.dtype, device=device(losses))
@@ -226,11 +234,6 @@ def _as_mask(xp: ModuleType, present: Array, losses: Array, *, validate: bool) -
     if validate and not bool(xp.all(xp.any(present, axis=-1))):
         raise ValueError("`present` should have at least one present task in every row; found none")
     return present
-
-
-def _nonzero(xp: ModuleType, total: Array) -> Array:
-    """The normaliser, with 1 in place of the 0 of a row without a present task."""
-    return xp.where(total == 0, xp.ones_like(total), total)
 
 
 def _shape(array: Array) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -121,8 +122,8 @@ def _heading(claim: Claim) -> Text:
     return text
 
 
-def _row(line: ledger.Line) -> Table:
-    """One judged line as a table row of fixed columns."""
+def _row(line: ledger.Line) -> Group:
+    """One judged line as a table row of fixed columns; a refutation names its witness below."""
     check, decisive = line.judgement.check, line.judgement.decisive
     grid = Table.grid(padding=(0, 1, 0, 0))
     for width, justify in _COLUMNS:
@@ -135,7 +136,10 @@ def _row(line: ledger.Line) -> Table:
         ledger.number_text(decisive.bound),
         Text(line.judgement.verdict, style=_STYLES[line.judgement.verdict]),
     )
-    return grid
+    if line.judgement.verdict not in (Verdict.REFUTED, Verdict.FAILS, Verdict.INCONCLUSIVE):
+        return Group(grid)
+    witness = Text(f"witness: {decisive.witness}", style="dim")
+    return Group(grid, Padding(witness, (0, 0, 0, _COLUMNS[0][0] + 1)))
 
 
 def _console() -> Console:

@@ -56,14 +56,13 @@ def _printed_gap(losses: Float, steps: Float) -> Iterator[Check]:
     gap = softmax_gap(losses, alpha)
     allowed = bounds.printed_softmax_gap(_UNIT, steps)
     label = f"{len(losses)} random loss vectors, T=10, printed schedule"
-    # The printed statement says max f - sum w f <= -allowed: its most favourable vector.
-    kindest = int(np.argmin(gap + allowed))
+    kindest = int(np.argmin(gap + allowed))  # the printed statement's most favourable vector
     yield refuted(
         "printed sign",
-        "F_k(θ_k) ≥ F(θ_k) + R0L'/(2√(k+1))",
-        "<=",
+        "F_k(θ_k) − F(θ_k) ≥ +R0L'/(2√(k+1))",
+        ">=",
         [
-            Measurement.value(gap[i], -allowed[i], f"the closest of {label}: k={int(steps[i])}")
+            Measurement.value(-gap[i], allowed[i], f"the closest of {label}: k={int(steps[i])}")
             for i in {kindest, int(np.argmax(gap))}
         ],
         every=True,
@@ -71,9 +70,9 @@ def _printed_gap(losses: Float, steps: Float) -> Iterator[Check]:
     tightest = int(np.argmax(gap / allowed))
     yield holds(
         "sign",
-        "F_k(θ_k) ≥ F(θ_k) − R0L'/(2√(k+1))",
-        "<=",
-        [Measurement.value(gap[tightest], allowed[tightest], f"tightest of {label}")],
+        "F_k(θ_k) − F(θ_k) ≥ −R0L'/(2√(k+1))",
+        ">=",
+        [Measurement.value(-gap[tightest], -allowed[tightest], f"tightest of {label}")],
         corrected=True,
     )
 
@@ -90,7 +89,7 @@ def _inequality_b(losses: Float, steps: Float) -> Iterator[Check]:
     left, right = mass * (top - threshold), (1 - threshold) * (top - threshold)
     low = top < threshold
     for name, statement, chosen in (
-        ("inequality (B)", "m·(F−ε_k) ≥ (1−ε_k/B)(F−ε_k), m = near-maximal mass", low),
+        ("inequality (B)", "Σ_near w·(F−ε_k) ≥ (1−ε_k/B)(F−ε_k)", low),
         ("(B), F ≥ ε_k", "the same whenever F(θ_k) ≥ ε_k", ~low),
     ):
         worst = int(np.flatnonzero(chosen)[np.argmin((left - right)[chosen])])

@@ -46,7 +46,7 @@ def _less_sharp(context: Context) -> Check:
             ratio = printed / (2 * np.sqrt(steps + 1) * np.log(tasks))
             where = f"T={tasks}, B={bound:g}R0L', k={steps[np.argmin(ratio)]}"
             measured.append(Measurement.value(np.min(ratio), 2.0, where))
-    statement = "printed α_k ≥ 2× that with log T, B ≥ ε_k"
+    statement = "printed α_k ≥ 2α_k of log T, for B ≥ ε_k"
     return holds("(a) sharpness", statement, ">=", measured, corrected=True)
 
 
