@@ -195,7 +195,7 @@ def _argmin() -> Iterator[Check]:
     excess = length[-1]
     yield holds(
         "(3) a set",
-        "argmin N_λ = {θ_0: f_λ(θ_0)−f_λ* < ε}, length",
+        "argmin = {θ_0: excess risk < ε}, length",
         "==",
         [
             Measurement.value(

@@ -142,7 +142,7 @@ def _declared_and_used(context: Context) -> Iterator[Check]:
         "proof": _number_used(problem, schedule, start, "proof"),
     }
     counted = Measurement.value(used["printed"], schedule.num_steps, f"{what}, printed loop")
-    yield refuted("α_k used", "the printed loop uses all K declared α_k", "==", [counted])
+    yield refuted("α_k used", "printed loop uses all K declared α_k", "==", [counted])
     yield holds(
         "α_k used: K−1",
         "the printed loop uses K − 1 of them",
@@ -161,7 +161,7 @@ def _declared_and_used(context: Context) -> Iterator[Check]:
     idle = np.abs(literal - _printed_loop(problem, _changed(schedule, 0), start))
     yield holds(
         "α_0, η_0 idle",
-        "distance between runs with other α_0, η_0",
+        "runs with other α_0, η_0: distance",
         "==",
         [Measurement.value(np.max(idle), 0.0, f"{what}, α_0 and η_0 trebled, all iterates")],
         corrected=True,
