@@ -1,0 +1,142 @@
+"""Command line of the figures: ``python -m figures``."""
+
+import argparse
+import difflib
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from figures.data import FigureData
+    from figures.registry import FigureEntry
+    from figures.terminal import Watch
+
+MISSING_EXTRA = 3
+"""Exit status when the packages of the theory extra are not installed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make figures.
+
+    Args:
+        arguments: command-line words; None for those of the process.
+
+    Returns:
+        0 if all were made; 2 for bad arguments or unusable saved data; 3 if a package is missing.
+    """
+    try:
+        from figures import style, terminal
+        from figures.data import DataError
+        from figures.registry import FIGURES
+    except ModuleNotFoundError as error:
+        print(
+            f"python -m figures needs the package {error.name!r}; "
+            "install the theory extra: pip install 'taskrobust[theory]'",
+            file=sys.stderr,
+        )
+        return MISSING_EXTRA
+    parser = _parser(list(FIGURES), list(style.FORMATS))
+    options = parser.parse_args(arguments)
+    if options.list:
+        terminal.print_figures(FIGURES.values())
+        return 0
+    entries = [FIGURES[name] for name in dict.fromkeys(options.figure or FIGURES)]
+    _check_writable(parser, options.out)
+    with terminal.watching(len(entries)) as watch:
+        for entry in entries:
+            try:
+                _make(entry, options, watch)
+            except DataError as error:
+                parser.error(f"argument --from-data: {error}")
+    return 0
+
+
+def _make(entry: "FigureEntry", options: argparse.Namespace, watch: "Watch") -> None:
+    """Compute and save the data, unless there are saved ones; draw and save the picture."""
+    from figures import data, style
+
+    watch.figure(entry.name)
+    source = options.from_data
+    written = []
+    if source is None:
+        source = options.out
+        data.save(_computed(entry, options.seed, watch), source)
+        written = [source / f"{entry.name}.{suffix}" for suffix in ("csv", "json")]
+    watch.note("drawing")
+    # Always from the files, so that the picture shows what was saved.
+    figure = entry.draw(data.load(entry.name, source))
+    path = options.out / f"{entry.name}.{options.format}"
+    data.write_atomically(path, style.picture(figure, options.format))
+    watch.written([path, *written])
+
+
+def _computed(entry: "FigureEntry", seed: int, watch: "Watch") -> "FigureData":
+    """The figure's data, with how they came about."""
+    import matplotlib as mpl
+
+    from figures.registry import EFFORT
+    from theory.claims.base import Context
+    from theory.ledger import versions
+
+    found = entry.compute(Context(EFFORT, seed, watch.note))
+    provenance = {
+        "command": f"python -m figures {entry.name} --seed {seed}",
+        "seed": seed,
+        "versions": {**versions(), "matplotlib": mpl.__version__},
+    }
+    return replace(found, provenance=provenance)
+
+
+def _parser(figures: list[str], formats: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m figures",
+        description="Compute figures, save their numbers, and draw them from the saved numbers.",
+    )
+
+    def known(text: str) -> str:
+        name = text.lower().replace("-", "_")
+        if name in figures:
+            return name
+        near = difflib.get_close_matches(name, figures, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise argparse.ArgumentTypeError(
+            f"unknown figure {text!r}{hint} (known: {', '.join(figures)})"
+        )
+
+    parser.add_argument(
+        "figure",
+        metavar="NAME",
+        nargs="*",
+        type=known,
+        help=f"only these figures: {', '.join(figures)} (default: all)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/figures"), help="where to write pictures and numbers"
+    )
+    parser.add_argument("--format", choices=formats, default="png", help="of the pictures")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random choices")
+    parser.add_argument(
+        "--from-data",
+        type=Path,
+        metavar="DIR",
+        help="draw the numbers saved in DIR; compute nothing",
+    )
+    parser.add_argument("--list", action="store_true", help="list the figures and stop")
+    return parser
+
+
+def _check_writable(parser: argparse.ArgumentParser, path: Path) -> None:
+    """Create the directory and prove that it can be written, before any work."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        parser.error(f"argument --out: cannot write to {path}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
