@@ -33,7 +33,8 @@ class CertifiedOptimum:
     Attributes:
         lower: rigorous lower bound of the optimum (loss units), rounding allowed for.
         upper: objective at `point`, rounding allowed for.
-        point: feasible near-minimiser ``[..., d]``.
+        point: feasible near-minimiser ``[..., d]``; where the objective is smooth its distance from
+            a minimiser is only of the order of the square root of the interval.
         weights: task weights ``[..., T]`` of the lower bound.
     """
 

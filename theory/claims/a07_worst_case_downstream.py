@@ -23,7 +23,7 @@ from scipy.optimize import linprog
 from theory.claims.base import Case, Claim, Context
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify, certify_batch
-from theory.problems import Ball, Float, MaxLinear, Problem, appendix_c
+from theory.problems import Float, Problem, absolute_pair, appendix_c
 
 _MIXTURES = 10_000
 """Most mixtures drawn from the simplex, half near its boundary."""
@@ -172,15 +172,6 @@ def _shifted() -> Iterator[Check]:
     statement = "max_Δ f_λ(θ_max) ≤ max_Δ f_λ(θ_avg)"
     yield holds("shifted tasks", statement, "<=", measured, corrected=True)
     yield holds("their minima", "|min f_t| ≥ 0.1: none of them is 0", ">=", least)
-
-
-def absolute_pair(
-    steepness: float, tasks: int, first: float = 0.0, others: float = 0.0
-) -> MaxLinear:
-    """Tasks A|θ−1| + first and, T − 1 times, |θ| + others: linear on Θ = [0, 1]."""
-    slopes, offsets = np.ones((tasks, 1)), np.full(tasks, others)
-    slopes[0], offsets[0] = -steepness, steepness + first
-    return MaxLinear(Ball.of(np.array([0.5]), 0.5), slopes, offsets)
 
 
 def _compared(low: Any, high: Any, bound: Any, witness: str) -> Measurement:

@@ -10,7 +10,7 @@ from theory.problems.base import (
 )
 from theory.problems.counting import CountedProblem, OracleCounts
 from theory.problems.generate import FAMILIES, starting_points
-from theory.problems.linear import MaxLinear, two_slope
+from theory.problems.linear import MaxLinear, absolute_pair, two_slope
 from theory.problems.logistic import Logistic, digits_by_class
 from theory.problems.quadratic import DenseQuadratic, DiagonalQuadratic, appendix_c
 from theory.problems.regression import AbsoluteRegression, HuberRegression
@@ -33,6 +33,7 @@ __all__ = [
     "MaxLinear",
     "OracleCounts",
     "Problem",
+    "absolute_pair",
     "appendix_c",
     "digits_by_class",
     "jacobian",

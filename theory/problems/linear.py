@@ -84,3 +84,24 @@ def two_slope(num_tasks: int, sharp_constant: float, radius: float = 4.0) -> Max
     slopes = np.full((num_tasks, 1), -1 / sharp_constant)
     slopes[0] = 1.0
     return MaxLinear(Ball.of(np.zeros(1), radius), slopes, np.zeros(num_tasks))
+
+
+def absolute_pair(
+    steepness: float, num_tasks: int, first: float = 0.0, others: float = 0.0
+) -> MaxLinear:
+    r"""Tasks :math:`A|\theta-1|` and, T - 1 times, :math:`|\theta|`: linear on their domain [0, 1].
+
+    The ratio of the worst risk at the average and at the minimax point is A + 1 for A < T - 1.
+
+    Args:
+        steepness: A > 0.
+        num_tasks: T >= 2.
+        first: constant added to the first task.
+        others: constant added to the other tasks.
+
+    Returns:
+        A single instance.
+    """
+    slopes, offsets = np.ones((num_tasks, 1)), np.full(num_tasks, others)
+    slopes[0], offsets[0] = -steepness, steepness + first
+    return MaxLinear(Ball.of(np.array([0.5]), 0.5), slopes, offsets)
