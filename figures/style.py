@@ -71,7 +71,7 @@ def styled(draw: Draw) -> Draw:
 
     @functools.wraps(draw)
     def wrapper(data: FigureData) -> Figure:
-        with _style():
+        with applied():
             return draw(data)
 
     return wrapper
@@ -81,7 +81,7 @@ def picture(figure: Figure, file_format: str) -> bytes:
     """The figure as a file of one of `FORMATS`, byte for byte reproducible."""
     buffer = io.BytesIO()
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(file_format)
-    with _style():
+    with applied():
         figure.savefig(buffer, format=file_format, metadata=undated)
     return buffer.getvalue()
 
@@ -113,7 +113,7 @@ def label(axes: Axes, text: str, at: tuple[float, float], **options: Any) -> Non
 
 
 @contextlib.contextmanager
-def _style() -> Iterator[None]:
+def applied() -> Iterator[None]:
     """This style on top of matplotlib's defaults, for as long as the context lasts."""
     with mpl.rc_context():
         mpl.rcdefaults()
