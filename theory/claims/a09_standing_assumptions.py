@@ -31,6 +31,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import binom
 
+from theory import bounds
 from theory.claims.base import Claim, Context
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify
@@ -72,18 +73,6 @@ def _empirical_minimizer(hessians: Float, minimizers: Float, mixture: Float) -> 
     total = np.einsum("t,...tij->...ij", mixture, means)
     pull = np.einsum("t,...tij,tj->...i", mixture, means, minimizers)
     return np.asarray(np.linalg.solve(total, pull[..., None])[..., 0])
-
-
-def _theorem_5_4(
-    dim: int, *, loss_bound: float, lipschitz: float, modulus: float, start_risk: float
-) -> int:
-    r"""Right-hand side of (13) at this file's epsilon and delta, rounded up to an integer.
-
-    .. math:: \frac{8dB^2}{\epsilon^2}\log\Big(1+\frac{16L'}{\epsilon}
-              \sqrt{\frac{2f_\lambda(\theta_0)}{\mu}}\Big)+\frac{8B^2}{\epsilon^2}\log\frac2\delta
-    """
-    entropy = dim * math.log(1 + 16 * lipschitz / EPSILON * math.sqrt(2 * start_risk / modulus))
-    return math.ceil(8 * loss_bound**2 / EPSILON**2 * (entropy + math.log(2 / DELTA)))
 
 
 def _failure_probability(samples: int, rare: float) -> float:
@@ -174,12 +163,16 @@ def _footnote() -> Iterator[Check]:
         ("sample B, L'", "(13) with B, L' of the samples", sample),
     ):
         constants = problem.constants()
-        bound = _theorem_5_4(
-            1,
-            loss_bound=float(constants.loss_bound),
-            lipschitz=float(constants.lipschitz),
-            modulus=float(known.strong_convexity),
-            start_risk=start_risk,
+        bound = int(
+            bounds.theorem_5_4(
+                1,
+                EPSILON,
+                DELTA,
+                loss_range=float(constants.loss_bound),
+                lipschitz=float(constants.lipschitz),
+                modulus=float(known.strong_convexity),
+                start_risk=start_risk,
+            )
         )
         measured = Measurement.value(
             _failure_probability(bound, RARE),
