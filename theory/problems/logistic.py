@@ -44,6 +44,14 @@ class Logistic(ConvexProblem):
         scaled = slopes * self.shares * weights[..., None]
         return np.asarray(np.sum((scaled[..., None, :] @ self.features)[..., 0, :], axis=-2))
 
+    def weighted_hessian(self, theta: Float, weights: Float) -> Float:
+        """Hessian ``[..., d, d]`` of the weighted risk."""
+        curvature = 0.25 - 0.25 * np.tanh(0.5 * self._margins(theta)) ** 2
+        scaled = (curvature * self.shares * weights[..., None])[..., None] * self.features
+        # one product over all samples: a product a task would hold T matrices d x d
+        left, right = (x.reshape(*x.shape[:-3], -1, x.shape[-1]) for x in (scaled, self.features))
+        return np.asarray(np.swapaxes(left, -1, -2) @ right)
+
     def constants(self) -> Constants:
         """Rigorous bounds, all from the feature lengths and the Gram matrices."""
         length = np.linalg.norm(self.features, axis=-1)

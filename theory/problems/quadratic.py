@@ -51,6 +51,12 @@ class DenseQuadratic(ConvexProblem):
         pulls = self._apply(theta[..., None, :] - self.minimizers)
         return np.asarray(np.sum(weights[..., None] * pulls, axis=-2))
 
+    def weighted_hessian(self, theta: Float, weights: Float) -> Float:
+        """Hessian ``[..., d, d]`` of the weighted risk; it does not depend on ``theta``."""
+        flat = self.hessians.reshape(*self.minimizers.shape[:-1], theta.shape[-1] ** 2)
+        summed = np.asarray((weights[..., None, :] @ flat)[..., 0, :])
+        return summed.reshape(*summed.shape[:-1], theta.shape[-1], theta.shape[-1])
+
     def constants(self) -> Constants:
         """Exact constants, by eigenvalues and the secular equation."""
         values, vectors = np.linalg.eigh(self.hessians)

@@ -122,6 +122,14 @@ class HuberRegression(ConvexProblem):
         """Gradient ``[..., d]`` of the weighted risk."""
         return pull_back(self, np.clip(residuals(self, theta), -self.knee, self.knee), weights)
 
+    def weighted_hessian(self, theta: Float, weights: Float) -> Float:
+        """Generalised Hessian ``[..., d, d]`` of the weighted risk, with curvature 1 at a knee."""
+        curved = np.abs(residuals(self, theta)) <= self.knee
+        scaled = (curved * (weights[..., None] / curved.shape[-1]))[..., None] * self.features
+        # one product over all samples: a product a task would hold T matrices d x d
+        left, right = (x.reshape(*x.shape[:-3], -1, x.shape[-1]) for x in (scaled, self.features))
+        return np.asarray(np.swapaxes(left, -1, -2) @ right)
+
     def constants(self) -> Constants:
         """Rigorous bounds: slope at most the knee, curvature at most 1 along each feature."""
         length = np.linalg.norm(self.features, axis=-1)
