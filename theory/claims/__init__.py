@@ -12,11 +12,14 @@ from theory.claims import (
     a09_standing_assumptions,
     a10_gradient_descent_ball,
     a11_covering,
+    a12_sample_complexity,
     a13_tables_arithmetic,
     a14_cost,
     b01_schedules,
     b02_smoothing,
+    b05_fast_rates,
     b06_lower_bounds,
+    b07_initialisation,
 )
 from theory.claims.base import EFFORTS, Claim, Context, Effort
 
@@ -32,11 +35,14 @@ _MODULES = (
     a09_standing_assumptions,
     a10_gradient_descent_ball,
     a11_covering,
+    a12_sample_complexity,
     a13_tables_arithmetic,
     a14_cost,
     b01_schedules,
     b02_smoothing,
+    b05_fast_rates,
     b06_lower_bounds,
+    b07_initialisation,
 )
 
 CLAIMS: dict[str, Claim] = {module.CLAIM.key: module.CLAIM for module in _MODULES}

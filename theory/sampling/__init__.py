@@ -1,0 +1,1 @@
+"""Measuring the sample complexity of constrained empirical risk minimisation, Eq. (3)."""
