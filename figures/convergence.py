@@ -91,7 +91,7 @@ def _smoothing(context: Context) -> Iterator[Row]:
         last = descend(case.problem, SCHEDULES["smoothed"](setting), case.start).last
         guarantee = bounds.smoothed_last_iterate(setting)
         yield from _rows(SMOOTHING, "last iterate", steps, case, setting, last, guarantee)
-        last = accelerated(case.problem, setting, case.start)
+        last = accelerated(case.problem, setting, case.start).last
         guarantee = bounds.accelerated(setting)
         yield from _rows(SMOOTHING, "accelerated", steps, case, setting, last, guarantee)
 

@@ -331,3 +331,49 @@ def shard_difference(alpha: Any, mean_square_spread: Any, mean_excess: Any) -> A
         The least of half alpha times the first, and the second.
     """
     return np.minimum(np.asarray(alpha) / 2 * mean_square_spread, mean_excess)
+
+
+def group_dro(setting: Setting) -> Any:
+    r"""GroupDRO: :math:`R_0L'/\sqrt K + B\sqrt{\log T/(2K)}`, B the range of the risks (D)."""
+    ascent = setting.loss_bound * np.sqrt(np.log(setting.num_tasks) / 2 / setting.num_steps)
+    return subgradient(setting) + ascent
+
+
+def group_dro_weights_first(setting: Setting, weight_rate: Any) -> Any:
+    r"""GroupDRO in Sagawa's order: :math:`R_0L'/\sqrt K + \log T/(\eta_wK)` for any rate (D)."""
+    ascent = np.log(setting.num_tasks) / (np.asarray(weight_rate) * setting.num_steps)
+    return subgradient(setting) + ascent
+
+
+def gradient_descent_ascent(setting: Setting) -> Any:
+    r"""Descent-ascent: :math:`R_0L'/\sqrt K + \tfrac12B\sqrt{(T-1)/K}`, B the range (D)."""
+    ascent = setting.loss_bound * np.sqrt((setting.num_tasks - 1) / setting.num_steps) / 2
+    return subgradient(setting) + ascent
+
+
+def mirror_prox_constant(setting: Setting) -> Any:
+    r"""Lipschitz constant :math:`\Lambda` of the saddle operator, in loss units (D).
+
+    .. math:: \Lambda=\tfrac12\left(LR_0^2+\sqrt{(LR_0^2)^2+8\log T\,(L'R_0)^2}\right)
+              \le LR_0^2+\sqrt{2\log T}\,L'R_0,
+
+    a single task counting as two equal ones.
+    """
+    curved = setting.smoothness * np.asarray(setting.radius, dtype=float) ** 2
+    steep = 8 * np.log(max(setting.num_tasks, 2)) * (setting.lipschitz * setting.radius) ** 2
+    return (curved + np.sqrt(curved**2 + steep)) / 2
+
+
+def mirror_prox(setting: Setting) -> Any:
+    r"""Mirror-prox: :math:`\Lambda/K` for the average of the extrapolated points (D)."""
+    return mirror_prox_constant(setting) / setting.num_steps
+
+
+def gradient_descent(setting: Setting) -> Any:
+    r""":math:`LR_0^2/(2K)`: gradient descent on one smooth risk, and prox-linear steps on F (D)."""
+    return setting.smoothness * np.asarray(setting.radius) ** 2 / (2 * setting.num_steps)
+
+
+def level_bundle(setting: Setting) -> Any:
+    r"""Level method with :math:`\lambda=1-1/\sqrt2`: :math:`2DL'/\sqrt K` after K cuts (D)."""
+    return 2 * setting.diameter * setting.lipschitz / np.sqrt(setting.num_steps)

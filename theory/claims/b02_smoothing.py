@@ -148,7 +148,7 @@ def _accelerated(context: Context) -> Check:
         for steps in context.effort.steps[:3]:
             context.note(f"B2 accelerated, {name}, K={steps}")
             setting = case.setting(steps)
-            point = accelerated(case.problem, setting, case.start)
+            point = accelerated(case.problem, setting, case.start).last
             measured += case.gaps(point, bounds.accelerated(setting), f"K={steps}")
     statement = "F(x_K)−F* ≤ 2√(2logT)L'R0/(K+1)+2LR0²/(K+1)²"
     return holds("accelerated", statement, "<=", measured, corrected=True)
@@ -164,7 +164,9 @@ def _strongly_convex(context: Context) -> Check:
             for tolerance in (0.1, 0.01):
                 error = tolerance * case.constants.loss_range
                 alpha = 2 * np.log(setting.num_tasks) / error
-                point = strongly_convex_accelerated(case.problem, setting, alpha, case.start)
+                point = strongly_convex_accelerated(
+                    case.problem, setting, alpha, case.start
+                ).last
                 bound = bounds.strongly_convex_accelerated(setting, alpha)
                 measured += case.gaps(point, bound, f"K={steps}, α=2logT/({tolerance:g}·range)")
     statement = "F(x_K)−F* ≤ (1−√q)^K(L'R0+μR0²/2)+logT/α"
