@@ -5,7 +5,7 @@ Everything here is a pure function of arrays and works on NumPy and torch alike;
 >>> import numpy as np
 >>> from taskrobust import softmax_weights
 >>> softmax_weights(np.array([0.2, 0.9, 0.4]), alpha=10.0).round(3)
-array([0.001, 0.993, 0.007])
+array([0.001, 0.992, 0.007])
 """
 
 from taskrobust.schedules import (

@@ -72,6 +72,7 @@ def alpha_for_tolerance(num_tasks: int, tolerance: ArrayLike) -> Float:
         Alpha in 1 / loss units (0 for a single task).
 
     Raises:
+        TypeError: an argument that is not a real number.
         ValueError: an argument out of range.
     """
     return np.asarray(sharp_constant(num_tasks) / _positive("tolerance", tolerance))
@@ -103,6 +104,7 @@ def paper_alpha(
         Alpha in 1 / loss units.
 
     Raises:
+        TypeError: an argument that is not a real number.
         ValueError: an argument out of range.
     """
     root, scale = _root_and_scale(step, radius, lipschitz)
@@ -128,6 +130,7 @@ def sharpened_alpha(
         Alpha in 1 / loss units.
 
     Raises:
+        TypeError: an argument that is not a real number.
         ValueError: an argument out of range.
     """
     root, scale = _root_and_scale(step, radius, lipschitz)
@@ -158,6 +161,7 @@ def constant_alpha(
         Alpha in 1 / loss units.
 
     Raises:
+        TypeError: an argument that is not a real number.
         ValueError: an argument out of range.
     """
     scale = _positive("radius", radius) * _positive("lipschitz", lipschitz)
@@ -177,6 +181,7 @@ def constant_step_size(num_steps: int, *, radius: ArrayLike, lipschitz: ArrayLik
         The step size, in parameter units squared per loss unit.
 
     Raises:
+        TypeError: an argument that is not a real number.
         ValueError: an argument out of range.
     """
     root = math.sqrt(_count("num_steps", num_steps))
@@ -201,9 +206,11 @@ def anytime_alpha(
         Alpha in 1 / loss units.
 
     Raises:
+        TypeError: an argument that is not a real number.
         ValueError: an argument out of range.
     """
-    return sharpened_alpha(step, num_tasks=num_tasks, radius=diameter, lipschitz=lipschitz)
+    radius = _positive("diameter", diameter)
+    return sharpened_alpha(step, num_tasks=num_tasks, radius=radius, lipschitz=lipschitz)
 
 
 def anytime_step_size(step: ArrayLike, *, diameter: ArrayLike, lipschitz: ArrayLike) -> Float:
@@ -218,10 +225,11 @@ def anytime_step_size(step: ArrayLike, *, diameter: ArrayLike, lipschitz: ArrayL
         The step size.
 
     Raises:
+        TypeError: an argument that is not a real number.
         ValueError: an argument out of range.
     """
-    root, _ = _root_and_scale(step, diameter, lipschitz)
-    return np.asarray(_positive("diameter", diameter) / (np.asarray(lipschitz) * root))
+    ratio = _positive("diameter", diameter) / _positive("lipschitz", lipschitz)
+    return np.asarray(ratio / np.sqrt(_steps(step) + 1))
 
 
 def strongly_convex_alpha(
@@ -242,6 +250,7 @@ def strongly_convex_alpha(
         Alpha in 1 / loss units.
 
     Raises:
+        TypeError: an argument that is not a real number.
         ValueError: an argument out of range.
     """
     modulus = _positive("strong_convexity", strong_convexity)
@@ -260,6 +269,7 @@ def strongly_convex_step_size(step: ArrayLike, *, strong_convexity: ArrayLike) -
         The step size.
 
     Raises:
+        TypeError: an argument that is not a real number.
         ValueError: an argument out of range.
     """
     return np.asarray(2 / (_positive("strong_convexity", strong_convexity) * (_steps(step) + 2)))
@@ -274,17 +284,24 @@ def _root_and_scale(
 
 
 def _steps(step: ArrayLike) -> Float:
-    values = np.asarray(step, dtype=np.float64)
+    values = _reals("step", step)
     if not np.all(values >= 0):
         raise ValueError(f"`step` should be at least 0; found {step!r}")
     return values
 
 
 def _positive(name: str, value: ArrayLike) -> Float:
-    values = np.asarray(value, dtype=np.float64)
+    values = _reals(name, value)
     if not np.all((values > 0) & np.isfinite(values)):
         raise ValueError(f"`{name}` should be positive and finite; found {value!r}")
     return values
+
+
+def _reals(name: str, value: ArrayLike) -> Float:
+    values = np.asarray(value)
+    if values.dtype.kind not in "iuf":
+        raise TypeError(f"`{name}` should be a real number or an array of them; found {value!r}")
+    return values.astype(np.float64)
 
 
 def _count(name: str, value: int) -> int:

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import array_namespace, device, is_array_api_obj, to_device
 
 __all__ = ["smooth_max", "softmax_gap", "softmax_weights"]
 
@@ -25,14 +25,17 @@ Array = Any
 
 
 class _Inputs(NamedTuple):
-    """Checked inputs; `half_drop` is (f - max f)/2, at most 0, and 0 where absent or max f = f."""
+    """Checked inputs, and the drop of each loss below the maximum, finite unless a loss is not."""
 
     xp: ModuleType
-    losses: Array  # [..., T], floating, float32 or wider
+    losses: Array  # [..., T], floating, float32 or wider; -inf where absent
     alpha: float | Array  # a number, or [..., 1] of the same dtype
     present: Array | None  # bool [..., T]
     top: Array  # [..., 1], max over present tasks
-    half_drop: Array  # [..., T]
+    scale: (
+        float | Array
+    )  # 1, or 1/2 where f - max f could overflow and alpha is tiny enough to care
+    drop: Array  # [..., T], scale * (f - max f), at most 0; 0 where absent
 
 
 def softmax_weights(
@@ -90,12 +93,13 @@ def smooth_max(
     """
     inputs = _prepare(losses, alpha, present, validate=validate)
     xp = inputs.xp
-    if validate and bool(xp.any(xp.asarray(inputs.alpha) == 0)):
+    if validate and _some(xp, inputs.alpha == 0):
         raise ValueError("`alpha` should be positive for smooth_max; found 0 (use the mean)")
     _, total = _exponentials(inputs)
     log_total = xp.log(total)
-    excess = xp.where(log_total == 0, 0.0, log_total / inputs.alpha)
-    return (inputs.top + excess)[..., 0]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        excess = xp.where(log_total == 0, 0.0, log_total / inputs.alpha)
+        return (inputs.top + excess)[..., 0]
 
 
 def softmax_gap(
@@ -123,15 +127,17 @@ def softmax_gap(
     inputs = _prepare(losses, alpha, present, validate=validate)
     xp = inputs.xp
     exponentials, total = _exponentials(inputs)
-    with np.errstate(invalid="ignore"):  # 0 * inf
-        terms = xp.where(exponentials == 0, 0.0, -(exponentials / total) * inputs.half_drop)
-    return 2 * xp.sum(terms, axis=-1)
+    # A task without weight adds nothing, however far below the maximum it is.
+    drop = xp.where(exponentials == 0, 0.0, inputs.drop)
+    scaled = xp.sum(exponentials / total * drop, axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):
+        return (-scaled / inputs.scale)[..., 0]
 
 
 def _prepare(
     losses: Array, alpha: float | Array, present: Array | None, *, validate: bool
 ) -> _Inputs:
-    """Check and convert the arguments and subtract the maximum (stable for |f| up to 1e308)."""
+    """Check and convert the arguments and subtract the maximum (exact for |f| up to 1e308)."""
     xp, losses = _as_floating(losses)
     if losses.ndim == 0 or losses.shape[-1] == 0:
         raise ValueError(
@@ -141,15 +147,28 @@ def _prepare(
     if present is not None:
         present = _as_mask(xp, present, losses, validate=validate)
         losses = xp.where(present, losses, -math.inf)
-    if validate and bool(xp.any(xp.isnan(losses))):
+    if validate and _some(xp, xp.isnan(losses)):
         raise ValueError("`losses` should not be NaN; found NaN in a present task")
     top = xp.max(losses, axis=-1, keepdims=True)
-    # Halving keeps 1e308 - (-1e308) finite; inf - inf is replaced, for a loss at the maximum is 0
-    # below it.
-    with np.errstate(invalid="ignore"):
-        half_drop = losses / 2 - top / 2
-    half_drop = xp.where(xp.isinf(top) & (losses == top), 0.0, half_drop)
-    return _Inputs(xp, losses, alpha, present, top, half_drop)
+    scale = _overflow_scale(xp, alpha, losses)
+    with np.errstate(invalid="ignore", over="ignore"):
+        drop = losses * scale - top * scale
+    level = (losses == top) & xp.isinf(top)  # inf - inf
+    if present is not None:
+        level = level | ~present
+    return _Inputs(xp, losses, alpha, present, top, scale, xp.where(level, 0.0, drop))
+
+
+def _overflow_scale(xp: ModuleType, alpha: float | Array, losses: Array) -> float | Array:
+    """1/2 where alpha is so small that a difference beyond the largest float has some weight.
+
+    Halving is exact but for subnormal losses, which do not matter to so small an alpha; for any
+    other alpha, a difference that overflows has weight 0 either way.
+    """
+    threshold = 1024 * float(xp.finfo(losses.dtype).smallest_normal)
+    if isinstance(alpha, float):
+        return 0.5 if alpha < threshold else 1.0
+    return xp.where(alpha < threshold, xp.full_like(alpha, 0.5), 1.0)
 
 
 def _exponentials(inputs: _Inputs) -> tuple[Array, Array]:
@@ -157,19 +176,42 @@ def _exponentials(inputs: _Inputs) -> tuple[Array, Array]:
 
     The sum of a row without a present task is 1, so that its weights are 0.
     """
-    xp, alpha, half_drop = inputs.xp, inputs.alpha, inputs.half_drop
+    xp = inputs.xp
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        exponent = 2 * (alpha * half_drop)
-        if not (isinstance(alpha, float) and 0 < alpha < math.inf):
-            at_top = (alpha == math.inf) & (half_drop == 0)  # inf * 0
-            flat = (alpha == 0) & (half_drop <= 0)  # 0 * inf, but NaN stays NaN
-            exponent = xp.where(at_top | flat, 0.0, exponent)
-        exponentials = xp.exp(exponent)
+        exponentials = xp.exp(_exponent(inputs))
     if inputs.present is None:
         return exponentials, xp.sum(exponentials, axis=-1, keepdims=True)
     exponentials = xp.where(inputs.present, exponentials, 0.0)
     total = xp.sum(exponentials, axis=-1, keepdims=True)
     return exponentials, xp.where(total == 0, 1.0, total)
+
+
+def _exponent(inputs: _Inputs) -> Array:
+    """Alpha (f - max f) ``[..., T]``, with 0 * inf = 0 and constant at alpha = 0 and infinity."""
+    xp, alpha, drop = inputs.xp, inputs.alpha, inputs.drop
+    if isinstance(alpha, float):
+        if alpha == 0:
+            return _flat(xp, drop)
+        if alpha == math.inf:
+            return _hard(xp, drop)
+        if inputs.scale == 1:
+            return alpha * drop
+        # So small an alpha may round to 0 in single precision, and 0 * inf is no number.
+        return xp.where(drop == -math.inf, drop, alpha * drop / inputs.scale)
+    flat, hard = alpha == 0, xp.isinf(alpha)
+    # The placeholder 1 keeps the branches not taken, and so all gradients, finite.
+    exponent = xp.where(flat | hard, 1.0, alpha) * drop / inputs.scale
+    return xp.where(flat, _flat(xp, drop), xp.where(hard, _hard(xp, drop), exponent))
+
+
+def _flat(xp: ModuleType, drop: Array) -> Array:
+    """Exponent at alpha = 0: 0, but NaN stays NaN."""
+    return xp.where(drop <= 0, 0.0, drop)
+
+
+def _hard(xp: ModuleType, drop: Array) -> Array:
+    """Exponent at alpha = inf: 0 at the maximum and -inf below it, but NaN stays NaN."""
+    return xp.where(drop < 0, -math.inf, _flat(xp, drop))
 
 
 def _as_floating(losses: Array) -> tuple[ModuleType, Array]:
@@ -196,14 +238,23 @@ def _as_sharpness(
     xp: ModuleType, alpha: float | Array, losses: Array, *, validate: bool
 ) -> float | Array:
     """Alpha as a number, or an array ``[..., 1]`` of the losses' dtype and device."""
-    if isinstance(alpha, int | float | np.number):
+    if isinstance(alpha, int | float | np.integer | np.floating) and not isinstance(alpha, bool):
         if not alpha >= 0:
             raise ValueError(f"`alpha` should be at least 0; found {alpha}")
         # 1e308 is beyond float32: the hard maximum
-        return float(alpha) if alpha <= xp.finfo(losses.dtype).max else math.inf
+        return float(alpha) if float(alpha) <= float(xp.finfo(losses.dtype).max) else math.inf
     if not is_array_api_obj(alpha):
         alpha = np.asarray(alpha)
-    alpha = xp.asarray(alpha, dtype=losses.dtype, device=device(losses))
+    kinds = ("real floating", "integral")
+    if not array_namespace(alpha).isdtype(alpha.dtype, kinds) and "float16" not in str(alpha.dtype):
+        raise TypeError(
+            f"`alpha` should be a real number or an array of them; found dtype {alpha.dtype}"
+        )
+    with np.errstate(over="ignore"):
+        if array_namespace(alpha) is xp:
+            alpha = to_device(xp.astype(alpha, losses.dtype), device(losses))
+        else:
+            alpha = xp.asarray(alpha, dtype=losses.dtype, device=device(losses))
     if validate and not bool(xp.all(alpha >= 0)):
         raise ValueError(f"`alpha` should be at least 0; found {alpha}")
     batch = losses.shape[:-1]
@@ -221,9 +272,9 @@ def _as_mask(xp: ModuleType, present: Array, losses: Array, *, validate: bool) -
     """The mask as a boolean array of the losses' shape."""
     if not is_array_api_obj(present):
         present = np.asarray(present)
-    present = xp.asarray(present, device=device(losses))
-    if not xp.isdtype(present.dtype, "bool"):
+    if not array_namespace(present).isdtype(present.dtype, "bool"):
         raise TypeError(f"`present` should be boolean; found dtype {present.dtype}")
+    present = xp.asarray(present, device=device(losses))
     try:
         present = xp.broadcast_to(present, losses.shape)
     except (ValueError, RuntimeError) as error:
@@ -234,6 +285,11 @@ def _as_mask(xp: ModuleType, present: Array, losses: Array, *, validate: bool) -
     if validate and not bool(xp.all(xp.any(present, axis=-1))):
         raise ValueError("`present` should have at least one present task in every row; found none")
     return present
+
+
+def _some(xp: ModuleType, condition: bool | Array) -> bool:
+    """Whether any entry is true, read back to the host."""
+    return condition if isinstance(condition, bool) else bool(xp.any(condition))
 
 
 def _shape(array: Array) -> tuple[int, ...]:
