@@ -87,7 +87,7 @@ def solve(problem: Problem, tolerance: float = 1e-6) -> Solution:
             proposals = interior_point(model, problem.domain, problem.num_tasks, pace)
             bracket, used = _close(problem, proposals, tolerance)
             iterations += used
-            if bracket.closed(tolerance):
+            if bracket.closed():
                 return bracket.solution(method, iterations)
             found = f"; the {method} left [{bracket.lower:.12g}, {bracket.upper:.12g}]"
     return _by_cvxpy(problem, tolerance, iterations, found)
@@ -96,13 +96,16 @@ def solve(problem: Problem, tolerance: float = 1e-6) -> Solution:
 class _Bracket:
     """The best bounds so far, and the loss unit that their distance is compared with."""
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
+    def __init__(self, problem: Problem, tolerance: float) -> None:
+        self._problem, self._tolerance = problem, tolerance
         self._magnitudes = magnitudes(problem)
         # the terms of the longest sum: over tasks, coordinates, and samples where there are any
         samples = int(np.prod(np.shape(getattr(problem, "features", ()))[-2:-1]))
         self._rounding = (problem.num_tasks + problem.domain.dim + samples + 64) * _EPS
-        self.lower, self.upper, self.unit = -np.inf, np.inf, 0.0
+        self.lower, self.upper = -np.inf, np.inf
+        middle = float(np.max(problem.losses(problem.domain.center)))
+        uniform = np.full(problem.num_tasks, 1 / problem.num_tasks)
+        self.unit = _unit(middle, uniform, self._magnitudes)  # until there is a better guess
         self.point = self.weights = np.empty(0)
 
     def add(self, point: Float, weights: Float) -> None:
@@ -113,19 +116,19 @@ class _Bracket:
         upper = float(np.max(losses + self._rounding * self._magnitudes))
         if upper < self.upper:
             self.upper, self.point = upper, point
-        bounds = [_tangent_bound(self._problem, point, weights)]
-        dual_bound: Any = getattr(self._problem, "dual_bound", None)
-        if dual_bound is not None:
-            bounds.append(float(dual_bound(weights)))
-        # value, slope times offset and slope times radius are each no larger than the magnitude
-        lower = max(bounds) - 3 * self._rounding * float(weights @ self._magnitudes)
-        if lower > self.lower:
-            self.lower, self.weights = lower, weights
-        self.unit = _unit(self.upper, self.weights, self._magnitudes)
+        for bound in (_tangent_bound, _dual_bound):  # the second costs more and is rarely needed
+            # value, slope times offset and slope times radius: none is larger than the magnitude
+            rounding = 3 * self._rounding * float(weights @ self._magnitudes)
+            lower = bound(self._problem, point, weights) - rounding
+            if lower > self.lower:
+                self.lower, self.weights = lower, weights
+            self.unit = _unit(self.upper, weights, self._magnitudes)
+            if self.closed():
+                return
 
-    def closed(self, tolerance: float) -> bool:
+    def closed(self) -> bool:
         """Whether the interval is narrow enough."""
-        return self.upper - self.lower <= tolerance * self.unit
+        return self.upper - self.lower <= self._tolerance * self.unit
 
     def solution(self, method: str, iterations: int) -> Solution:
         return Solution(self.point, self.weights, self.lower, self.upper, method, iterations)
@@ -135,13 +138,13 @@ def _close(
     problem: Problem, proposals: Iterable[Iterate], tolerance: float
 ) -> tuple[_Bracket, int]:
     """Judge the proposals that claim to be good enough, and the last; stop once one is."""
-    bracket = _Bracket(problem)
+    bracket = _Bracket(problem, tolerance)
     used, waiting = -1, None
     for waiting in proposals:
         used += 1
-        if used == 0 or waiting.gap <= 4 * tolerance * bracket.unit:
+        if waiting.gap <= 4 * tolerance * bracket.unit:
             bracket.add(waiting.point, waiting.weights)
-            if bracket.closed(tolerance):
+            if bracket.closed():
                 return bracket, used
     if waiting is not None:
         bracket.add(waiting.point, waiting.weights)
@@ -186,3 +189,10 @@ def _tangent_bound(problem: Problem, point: Float, weights: Float) -> float:
     slope = np.asarray(problem.weighted_gradient(point, weights), dtype=float)
     value = float(weights @ problem.losses(point) + slope @ (problem.domain.center - point))
     return value - float(problem.domain.radius) * float(np.linalg.norm(slope))
+
+
+def _dual_bound(problem: Problem, point: Float, weights: Float) -> float:
+    """The closed form of the family, which knows its curvature; none is no bound."""
+    del point
+    bound: Any = getattr(problem, "dual_bound", None)
+    return -np.inf if bound is None else float(bound(weights))
