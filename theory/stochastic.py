@@ -89,7 +89,7 @@ class FiniteLaw:
 
     def batch_losses(self, theta: Float, frequencies: Float) -> Float:
         """Mean losses ``[..., T]`` over batches with the given ``frequencies[..., S]``."""
-        return np.asarray((frequencies[..., None, :] @ self.sample_losses(theta))[..., 0, :])
+        return _mixed(frequencies, self.sample_losses(theta))
 
     def batch_gradient(self, theta: Float, frequencies: Float, weights: Float) -> Float:
         """Gradient ``[..., d]`` of the batch's mean losses weighted by ``weights[..., T]``."""
@@ -203,12 +203,13 @@ def descend_minibatch(
     total, errors = np.zeros_like(theta), []
     for k in range(schedule.num_steps):
         batch = draw(k)
-        losses = law.batch_losses(theta, batch)
+        values = law.sample_losses(theta)
+        losses = _mixed(batch, values)
         updated = losses if memory is None else state + (1 - memory.decay) * (losses - state)
         seen = state if memory and not memory.include_current else updated
         weights = softmax_weights(seen, schedule.alpha[k], validate=False)
         gradient = law.batch_gradient(theta, batch, weights)
-        errors.append(np.max(np.abs(seen - law.losses(theta)), axis=-1))
+        errors.append(np.max(np.abs(seen - law.probabilities @ values), axis=-1))
         total += theta
         theta = law.domain.project(theta - schedule.step_size[k] * gradient)
         state = updated
@@ -234,6 +235,11 @@ def mean_interval(values: Float, low: float, high: float, risk: float) -> tuple[
     reach = spread + 7 * (high - low) * logarithm / (3 * (count - 1))
     mean = float(np.mean(values))
     return max(low, mean - reach), min(high, mean + reach)
+
+
+def _mixed(frequencies: Float, values: Float) -> Float:
+    """Mean ``[..., T]`` of ``values[..., S, T]`` under ``frequencies[..., S]``."""
+    return np.asarray((frequencies[..., None, :] @ values)[..., 0, :])
 
 
 def _compositions(total: int, parts: int) -> list[tuple[int, ...]]:

@@ -17,9 +17,11 @@ from theory.claims import (
     a14_cost,
     b01_schedules,
     b02_smoothing,
+    b03_minibatch,
     b05_fast_rates,
     b06_lower_bounds,
     b07_initialisation,
+    d01_peer_algorithms,
 )
 from theory.claims.base import EFFORTS, Claim, Context, Effort
 
@@ -40,9 +42,11 @@ _MODULES = (
     a14_cost,
     b01_schedules,
     b02_smoothing,
+    b03_minibatch,
     b05_fast_rates,
     b06_lower_bounds,
     b07_initialisation,
+    d01_peer_algorithms,
 )
 
 CLAIMS: dict[str, Claim] = {module.CLAIM.key: module.CLAIM for module in _MODULES}
