@@ -1,8 +1,10 @@
 """The command line: exit status, messages, files and width."""
 
+import errno
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,17 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(monkeypatch, 
         assert f"argument --out: cannot write to {out}: " in said
     assert blocked.read_text() == "kept"
     assert list(tmp_path.iterdir()) == [blocked]
+
+
+def test_a_directory_that_takes_no_file_is_refused_before_any_work(monkeypatch, tmp_path, capsys):
+    # not by permissions, which a superuser passes
+    def read_only(**_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    replace_claim(monkeypatch, never)
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    said = refusal(capsys, *QUICK, "--out", str(tmp_path))
+    assert f"cannot write to {tmp_path}: Read-only file system" in said
 
 
 def test_files_are_replaced_whole_and_readable_by_all(tmp_path):

@@ -167,6 +167,9 @@ def test_stacking_keeps_two_batch_axes_apart():
     together = stack([by_row, by_row], (2, 3))
     assert together.alpha.shape == (K, 2, 2, 3)
     np.testing.assert_array_equal(together.alpha[4, 1, :, 2], by_row.alpha[4, :, 0])
+    by_column = Schedule(np.arange(3.0 * K).reshape(K, 3), np.ones(K), np.ones(K))
+    together = stack([by_row, by_column], (2, 3))
+    np.testing.assert_array_equal(together.alpha[4, 1, 0], by_column.alpha[4])
 
 
 def test_schedules_of_different_length_do_not_stack():
