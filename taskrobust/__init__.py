@@ -22,7 +22,10 @@ from taskrobust.schedules import (
 )
 from taskrobust.weights import smooth_max, softmax_gap, softmax_weights
 
+__version__ = "0.1.0"
+
 __all__ = [
+    "__version__",
     "alpha_for_tolerance",
     "anytime_alpha",
     "anytime_step_size",

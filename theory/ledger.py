@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import taskrobust
 from theory.claims import Claim, Context
 from theory.judge import Judgement, Verdict, judge
 
@@ -172,9 +173,13 @@ def number_text(value: float) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that results depend on."""
-    names = ("taskrobust", "numpy", "scipy", "cvxpy", "clarabel")
+    names = ("numpy", "scipy", "cvxpy", "clarabel")
     found = {name: importlib.metadata.version(name) for name in names}
-    return {"python": platform.python_version(), **found}
+    return {
+        "python": platform.python_version(),
+        "taskrobust": taskrobust.__version__,
+        **found,
+    }
 
 
 def _claim_heading(claim: Claim) -> str:
