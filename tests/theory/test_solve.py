@@ -1,4 +1,5 @@
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -271,15 +272,15 @@ def test_a_problem_of_ones_own_needs_only_a_hessian():
         solve(Own())
 
 
-def test_memory_stays_below_three_times_the_data():
-    import tracemalloc
-
-    for family in ("max-linear", "large scale"):
-        problem = instance(family, 0, 800, 200)
-        data = sum(v.nbytes for v in vars(problem).values() if isinstance(v, np.ndarray))
-        solve(instance(family, 0, 4, 3))  # what the first call imports is not its memory
-        tracemalloc.start()
-        solve(problem, 1e-3)
-        extra = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert data + extra <= 3 * data
+@pytest.mark.parametrize(("tasks", "dim"), [(800, 200), (60, 1000)])
+@pytest.mark.parametrize("family", ["max-linear", "ill-conditioned"])
+def test_memory_stays_below_three_times_the_data(family, tasks, dim):
+    problem = instance(family, 0, tasks, dim)
+    data = sum(v.nbytes for v in vars(problem).values() if isinstance(v, np.ndarray))
+    solve(instance(family, 0, 4, 3))  # what the first call imports is not its memory
+    tracemalloc.start()
+    found = solve(problem, 1e-3)
+    extra = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.method == "interior point"
+    assert data + extra <= 3 * data

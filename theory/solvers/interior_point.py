@@ -20,12 +20,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import blas, lapack
 
 from theory.problems import Ball, Float
+from theory.solvers.normal_equations import Factorisation, factorise
 from theory.solvers.second_order import BLOCK, SecondOrder, blocks
-
-_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -151,22 +149,28 @@ class _UnitBall:
         ]
         return self.slope_unit * np.concatenate(parts)
 
-    def newton_matrix(self, state: _State, ratios: Float, mean: Float) -> Float:
-        """The d x d matrix of the module docstring; the lower half counts, Fortran order."""
-        x, multipliers = state.x, state.multipliers
-        theta, roots = self.theta(x), np.sqrt(ratios)
-        matrix = np.zeros((x.size, x.size), order="F")
-        self.model.add_curvature(theta, multipliers[:-1], self.radius * self.slope_unit, matrix)
-        buffer = np.empty((min(BLOCK, self.num_tasks), x.size))
-        for block in blocks(self.num_tasks):
+    def curvature(self, state: _State) -> Float:
+        """Hessian of the Lagrangian, ``[d, d]`` or its diagonal ``[d]``."""
+        theta, multipliers = self.theta(state.x), state.multipliers
+        curvature = self.model.curvature(theta, multipliers[:-1])
+        curvature = curvature * (self.radius * self.slope_unit)
+        if curvature.ndim == 1:
+            return np.asarray(curvature + multipliers[-1])
+        curvature[np.diag_indices(state.x.size)] += multipliers[-1]
+        return np.asarray(curvature)
+
+    def rows(self, state: _State, ratios: Float, mean: Float) -> Iterator[Float]:
+        """Gradients of all constraints less `mean` (tasks only), by the roots of their ratios."""
+        theta, roots = self.theta(state.x), np.sqrt(ratios)
+        size = min(BLOCK, max(16, self.num_tasks // 4))  # the buffer counts as memory as well
+        buffer = np.empty((min(size, self.num_tasks), state.x.size))
+        for block in blocks(self.num_tasks, size):
             gradients = self.model.gradients(theta, block)
             rows = np.multiply(gradients, self.slope_unit, out=buffer[: len(gradients)])
             rows -= mean
             rows *= roots[block, None]
-            matrix = blas.dsyrk(1.0, rows.T, beta=1.0, c=matrix, lower=1, overwrite_c=1)
-        matrix = blas.dsyr(roots[-1] ** 2, x, a=matrix, lower=1, overwrite_a=1)
-        matrix[np.diag_indices(x.size)] += multipliers[-1]
-        return np.asarray(matrix)
+            yield rows
+        yield roots[-1] * state.x[None]
 
     def iterate(self, state: _State) -> Iterate:
         weights = state.multipliers[:-1]
@@ -193,41 +197,46 @@ class _Direction:
     slopes: Float
 
 
+@dataclass(frozen=True)
 class _Newton:
     """One factorisation, and the directions it gives."""
 
-    def __init__(self, unit: _UnitBall, state: _State, pace: Pace) -> None:
-        self._unit, self._state = unit, state
-        self._ratios = state.multipliers / state.slacks
-        self._total = float(np.sum(self._ratios[:-1]))
-        pulled = unit.pull(state.x, np.stack([self._ratios[:-1], state.multipliers[:-1]]))
-        self._mean = pulled[0] / self._total
-        self._residual = pulled[1] + state.multipliers[-1] * state.x
-        matrix = unit.newton_matrix(state, self._ratios, self._mean)
-        diagonal = np.diag_indices(state.x.size)
-        matrix[diagonal] += pace.regularisation * _EPS * np.max(matrix[diagonal])
-        self._factor, failed = lapack.dpotrf(matrix, lower=1, overwrite_a=1, clean=0)
-        self.succeeded = failed == 0 and bool(np.all(np.isfinite(self._factor[diagonal])))
+    unit: _UnitBall
+    state: _State
+    ratios: Float
+    mean: Float
+    residual: Float
+    factors: Factorisation
 
     def direction(self, target: Float, bend: Float) -> _Direction:
         """Newton direction to products `target` ``[T + 1]``, if constraints curve by `bend`."""
-        state = self._state
-        force = target / state.slacks - state.multipliers + self._ratios * bend
+        state = self.state
+        force = target / state.slacks - state.multipliers + self.ratios * bend
         excess = float(np.sum(force[:-1]) - (1 - np.sum(state.multipliers[:-1])))
-        pulled = self._unit.pull(state.x, force[None, :-1])[0] + force[-1] * state.x
-        right = self._mean * excess - self._residual - pulled
-        step, _ = lapack.dpotrs(self._factor, right, lower=1)
-        level = float(self._mean @ step) + excess / self._total
-        slopes = self._unit.push(state.x, step)
+        pulled = self.unit.pull(state.x, force[None, :-1])[0] + force[-1] * state.x
+        step = self.factors.solve(self.mean * excess - self.residual - pulled)
+        level = float(self.mean @ step + excess / np.sum(self.ratios[:-1]))
+        slopes = self.unit.push(state.x, step)
         slacks = np.append(level - slopes, -state.x @ step) - bend
-        multipliers = target / state.slacks - state.multipliers - self._ratios * slacks
+        multipliers = target / state.slacks - state.multipliers - self.ratios * slacks
         return _Direction(step, level, slacks, multipliers, slopes)
+
+
+def _newton(unit: _UnitBall, state: _State, pace: Pace) -> _Newton | None:
+    """Factorise at a state; None if the matrix is not numerically positive definite."""
+    ratios = state.multipliers / state.slacks
+    pulled = unit.pull(state.x, np.stack([ratios[:-1], state.multipliers[:-1]]))
+    mean = pulled[0] / np.sum(ratios[:-1])
+    residual = pulled[1] + state.multipliers[-1] * state.x
+    rows = unit.rows(state, ratios, mean)
+    factors = factorise(unit.curvature(state), rows, ratios.size, pace.regularisation)
+    return None if factors is None else _Newton(unit, state, ratios, mean, residual, factors)
 
 
 def _advance(unit: _UnitBall, state: _State, pace: Pace) -> _State | None:
     """One predictor-corrector step; None where the arithmetic gives out."""
-    newton = _Newton(unit, state, pace)
-    if not newton.succeeded:
+    newton = _newton(unit, state, pace)
+    if newton is None:
         return None
     still = np.zeros_like(state.slacks)
     predictor = newton.direction(still, still)

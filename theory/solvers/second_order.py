@@ -37,6 +37,9 @@ class SecondOrder(Protocol):
     stored: bool
     """Whether gradients lie in memory anyway, so that all of them may be asked for at once."""
 
+    diagonal: bool
+    """Whether every Hessian is."""
+
     def losses(self, theta: Float) -> Float:
         """Task risks ``[T]`` at ``theta[d]``."""
         ...
@@ -45,8 +48,8 @@ class SecondOrder(Protocol):
         """Gradients ``[b, d]`` of the tasks in `block`; the caller does not write to them."""
         ...
 
-    def add_curvature(self, theta: Float, weights: Float, scale: float, out: Float) -> None:
-        """Add `scale` times the Hessian of the weighted risk to (the lower half of) ``out``."""
+    def curvature(self, theta: Float, weights: Float) -> Float:
+        """Hessian of the weighted risk, ``[d, d]``, or ``[d]`` if `diagonal`."""
         ...
 
 
@@ -65,7 +68,7 @@ def blocks(num_tasks: int, size: int = BLOCK) -> Iterator[slice]:
 
 
 class _Linear:
-    curved, stored = False, True
+    curved, stored, diagonal = False, True, True
 
     def __init__(self, problem: MaxLinear) -> None:
         self.losses = problem.losses
@@ -75,12 +78,13 @@ class _Linear:
         del theta
         return self._slopes[block]
 
-    def add_curvature(self, theta: Float, weights: Float, scale: float, out: Float) -> None:
-        """Linear tasks have none."""
+    def curvature(self, theta: Float, weights: Float) -> Float:
+        del weights
+        return np.zeros_like(theta)
 
 
 class _Diagonal:
-    curved, stored = True, False
+    curved, stored, diagonal = True, False, True
 
     def __init__(self, problem: DiagonalQuadratic) -> None:
         self._curvatures, self._minimizers = problem.curvatures, problem.minimizers
@@ -98,12 +102,13 @@ class _Diagonal:
         pulls *= self._curvatures[block]
         return pulls
 
-    def add_curvature(self, theta: Float, weights: Float, scale: float, out: Float) -> None:
-        out[np.diag_indices(theta.size)] += scale * (weights @ self._curvatures)
+    def curvature(self, theta: Float, weights: Float) -> Float:
+        del theta
+        return np.asarray(weights @ self._curvatures)
 
 
 class _General:
-    curved, stored = True, True
+    curved, stored, diagonal = True, True, False
 
     def __init__(self, problem: Problem) -> None:
         self.losses = problem.losses
@@ -117,8 +122,8 @@ class _General:
             self._point, self._jacobian = theta.copy(), task_gradients(self._problem, theta)
         return self._jacobian[block]
 
-    def add_curvature(self, theta: Float, weights: Float, scale: float, out: Float) -> None:
-        out += scale * self._problem.weighted_hessian(theta, weights)
+    def curvature(self, theta: Float, weights: Float) -> Float:
+        return np.asarray(self._problem.weighted_hessian(theta, weights), dtype=float)
 
 
 @singledispatch
