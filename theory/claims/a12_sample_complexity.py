@@ -102,7 +102,7 @@ def _not_monotone() -> Check:
         count = sign_noise_complexity(1, epsilon, delta)
         witness = f"½(θ−z)², z=±1, ε={epsilon}, δ={delta:g}: n={first} does not fail"
         found.append(Measurement.value(count, first + 1, witness))
-    statement = "N_λ ≥ 1 + the first n that does not fail"
+    statement = "N_λ > the first n that does not fail"
     return holds("for all n", statement, ">=", found, corrected=True)
 
 
@@ -234,7 +234,7 @@ def _gain(context: Context) -> Check:
         witness = f"App. C, T={tasks}, A=(√T−1)², ε=F*/100, worst λ"
         found.append(Measurement.value(at_average - at_minimax, allowed, witness))
     return holds(
-        "gain of θ_max", "(13) at θ_avg − at θ_max ≤ 4dB²/ε²·log T", "<=", found, corrected=True
+        "gain of θ_max", "(13): θ_avg − θ_max ≤ 4dB²log(T)/ε²", "<=", found, corrected=True
     )
 
 

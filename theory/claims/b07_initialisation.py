@@ -204,9 +204,9 @@ def _reversals() -> Iterator[Check]:
         risks.append(Measurement.value(worst[0], worst[1], f"{name}, F(θ_max) against F(θ_avg)"))
     yield refuted("tighter N", "max_λ N(θ_max) ≤ max_λ N(θ_avg)", "<=", orders, every=True)
     yield holds("N(θ_avg)", "N_λ(θ_avg) = 0 for every λ", "==", zero, corrected=True)
-    statement = "max_λ N_λ(θ_max) = 32 and 19, on a grid"
+    statement = "max N_λ(θ_max) = 32 and 19, λ on a grid"
     yield holds("N(θ_max)", statement, "==", needed, corrected=True)
-    statement = "both starts ε-optimal for every λ there"
+    statement = "both starts ε-optimal there, every λ"
     yield holds("before tuning", statement, "<=", ready, corrected=True)
     yield holds("risk", "F(θ_max) ≤ F(θ_avg) there all the same", "<=", risks)
 

@@ -146,10 +146,15 @@ class TwoPoint:
 
         Returns:
             The cap for the worst of the mixtures.
+
+        Raises:
+            ArithmeticError: the bound found does not decay.
         """
         curvature = self.curvature(share)
         best, reach = share * self.means[1] / curvature, np.sqrt(2 * epsilon / curvature)
         rates = np.stack([self._chernoff(share, best + sign * reach, sign) for sign in (-1, 1)])
+        if np.any(rates >= 1):
+            raise ArithmeticError(f"no tail bound found for epsilon = {epsilon:g}; it is too small")
         needed = 1
         while np.any(np.sum(rates**needed, axis=0) > delta):
             needed *= 2
@@ -185,7 +190,9 @@ class TwoPoint:
     def _chernoff(self, share: Float, point: Float, sign: int) -> Float:
         r"""Least :math:`\mathbb E e^{-sX}` found, ``[L]``, X the outward gradient."""
         pulls = np.stack([(1 - share) * point, share * (point - 1)]) * sign
-        scales = np.geomspace(1e-3, 1e3, 121)[:, None] / np.max(np.abs(pulls), axis=0)
+        # the best s is of the order of mean over second moment: from 1/largest curvature up
+        largest = np.max(np.abs(pulls) * np.array(self.high)[:, None], axis=0)
+        scales = np.geomspace(1e-4, 1e4, 161)[:, None] / largest
         rate = np.zeros_like(scales)
         for pull, low, high, p in zip(pulls, self.low, self.high, self.probabilities, strict=True):
             tilt = -scales * pull
