@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize
 
 from theory.problems import Problem, jacobian
 from theory.schedules import Setting
@@ -49,7 +50,30 @@ def mgda(
         losses = recorder.problem.losses(theta)
         gradients = jacobian(recorder.problem, theta)
         recorder.visit(theta, losses)
-        cuts = Cuts(np.zeros_like(losses), gradients, theta)
-        theta, _ = minimize_model(cuts, problem.domain, float(setting.smoothness))
+        theta = _step(problem, theta, gradients, float(setting.smoothness))
         recorder.reach(k + 1, theta)
     return recorder.result()
+
+
+def _step(problem: Problem, theta: Float, gradients: Float, smoothness: float) -> Float:
+    """The next point ``[d]``; the ball matters only where the unconstrained step leaves it."""
+    moved = theta - shortest_combination(gradients) / smoothness
+    if np.linalg.norm(moved - problem.domain.center) <= problem.domain.radius:
+        return np.asarray(moved)
+    cuts = Cuts(np.zeros(len(gradients)), gradients, theta)
+    return minimize_model(cuts, problem.domain, smoothness)[0]
+
+
+def shortest_combination(gradients: Float) -> Float:
+    r"""The shortest vector ``[d]`` of the convex hull of the rows of ``gradients[T, d]``.
+
+    Nonnegative least squares of :math:`\|G^\top\mu\|^2+(1-\sum_t\mu_t)^2`: for
+    :math:`\mu=s\lambda` the best s leaves :math:`\|d\|^2/(1+\|d\|^2)`, which is least where
+    :math:`d=G^\top\lambda` is shortest. The active-set method is exact but for rounding.
+    """
+    longest = float(np.max(np.linalg.norm(gradients, axis=1)))
+    if longest == 0:
+        return np.zeros(gradients.shape[1])
+    rows = np.vstack([gradients.T / longest, np.ones(len(gradients))])
+    scaled, _ = optimize.nnls(rows, np.append(np.zeros(gradients.shape[1]), 1.0))
+    return np.asarray(scaled / np.sum(scaled) @ gradients)
