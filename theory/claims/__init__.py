@@ -23,6 +23,7 @@ from theory.claims import (
     b06_lower_bounds,
     b07_initialisation,
     d01_peer_algorithms,
+    e01_task_count,
 )
 from theory.claims.base import EFFORTS, Claim, Context, Effort
 
@@ -49,6 +50,7 @@ _MODULES = (
     b06_lower_bounds,
     b07_initialisation,
     d01_peer_algorithms,
+    e01_task_count,
 )
 
 CLAIMS: dict[str, Claim] = {module.CLAIM.key: module.CLAIM for module in _MODULES}
