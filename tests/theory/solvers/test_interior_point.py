@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import numpy as np
@@ -143,6 +144,7 @@ def test_the_newton_direction_solves_the_whole_system():
     state = module._start(unit)
     for _ in range(2):
         state = module._advance(unit, state, BOLD)
+    state = dataclasses.replace(state, multipliers=1.1 * state.multipliers)  # no longer of sum 1
     target, bend = np.linspace(1e-3, 2e-3, 7), np.linspace(0, 1e-3, 7)
     step = module._newton(unit, state, BOLD).direction(target, bend)
     theta, z, y = unit.theta(state.x), state.slacks, state.multipliers
@@ -155,6 +157,19 @@ def test_the_newton_direction_solves_the_whole_system():
     np.testing.assert_allclose(step.slacks[:-1], step.level - rows @ step.x - bend[:-1], atol=1e-12)
     assert step.slacks[-1] == pytest.approx(-state.x @ step.x - bend[-1], abs=1e-13)
     np.testing.assert_allclose(y * z + z * step.multipliers + y * step.slacks, target, atol=1e-12)
+
+
+def test_slacks_are_those_of_the_constraints_after_every_step():
+    problem = instance("logistic", 3, 5, 3)
+    unit = module._UnitBall(second_order(problem), problem.domain, 5)
+    state = module._start(unit)
+    for _ in range(4):
+        levels = state.level * unit.unit - problem.losses(unit.theta(state.x))
+        np.testing.assert_allclose(unit.unit * state.slacks[:-1], levels, rtol=1e-10)
+        ball = problem.domain.radius**2 - np.sum((unit.theta(state.x) - problem.domain.center) ** 2)
+        assert state.slacks[-1] == pytest.approx(ball / (2 * problem.domain.radius**2), rel=1e-10)
+        assert np.sum(state.multipliers[:-1]) == pytest.approx(1, abs=1e-12)
+        state = module._advance(unit, state, BOLD)
 
 
 def test_a_failed_factorisation_ends_the_iterates(monkeypatch):
