@@ -24,6 +24,7 @@ from theory.claims import (
     b07_initialisation,
     d01_peer_algorithms,
     e01_task_count,
+    e02_minimax_against_average,
 )
 from theory.claims.base import EFFORTS, Claim, Context, Effort
 
@@ -51,6 +52,7 @@ _MODULES = (
     b07_initialisation,
     d01_peer_algorithms,
     e01_task_count,
+    e02_minimax_against_average,
 )
 
 CLAIMS: dict[str, Claim] = {module.CLAIM.key: module.CLAIM for module in _MODULES}
