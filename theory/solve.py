@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from theory.convex import CertificateError
 from theory.optima import CLOSE_TOLERANCE, certify
-from theory.problems import Problem
+from theory.problems import Ball, Problem
 from theory.solvers.interior_point import BOLD, CAUTIOUS, Iterate, interior_point
 from theory.solvers.second_order import magnitudes, second_order
 
@@ -110,7 +110,7 @@ class _Bracket:
 
     def add(self, point: Float, weights: Float) -> None:
         """Tighten both ends with what this point and these weights prove."""
-        point = self._problem.domain.project(point)
+        point = _inside(self._problem.domain, point)
         losses = np.asarray(self._problem.losses(point), dtype=float)
         # of every task, as the one that is largest in floating point need not be the largest
         upper = float(np.max(losses + self._rounding * self._magnitudes))
@@ -174,6 +174,19 @@ def _by_cvxpy(problem: Problem, tolerance: float, iterations: int, found: str) -
             f"[{lower:.12g}, {upper:.12g}]{found}"
         )
     return Solution(optimum.point, optimum.weights, lower, upper, "cvxpy", iterations)
+
+
+def _inside(domain: Ball, point: Float) -> Float:
+    """Projection on the ball, less what rounding could have left outside.
+
+    A point outside would be worth less than the optimum, by little, but not rigorously.
+    """
+    point = domain.project(point)
+    radius, size = float(domain.radius), float(np.linalg.norm(point - domain.center))
+    margin = (domain.dim + 8) * _EPS * (float(np.linalg.norm(domain.center)) + radius)
+    if size <= radius - margin:
+        return point
+    return np.asarray(domain.center + max(radius - margin, 0.0) / size * (point - domain.center))
 
 
 def _unit(value: float, weights: Float, sizes: Float) -> float:
