@@ -132,6 +132,22 @@ def test_special_points_of_two_tasks():
     np.testing.assert_allclose(risks, [LINE.risk(0.3, np.array(s)) for s in (0.0, 1.0)])
 
 
+@pytest.mark.parametrize("epsilon", [0.003, 0.02, 0.06])
+def test_tail_rates_bound_every_failure_probability(epsilon):
+    shares = np.array([0.1, 0.5, 0.8])
+    rates = LINE.tail_rates(shares, epsilon)
+    for samples in (1, 2, 5, 20, 60, 150):
+        found = LINE.failures(samples, shares, epsilon)
+        assert np.all(found <= np.sum(rates**samples, axis=0) + 1e-12)
+
+
+def test_ties_of_two_points_are_failures():
+    """Curvatures 1 and 4 draw the minimiser from 1/2 to 1/5 or 4/5: excess 9/80 exactly."""
+    line, half = TwoPoint((1.0, 1.0), (4.0, 4.0), (0.5, 0.5)), np.array([0.5])
+    assert line.failures(1, half, 9 / 80)[0] == pytest.approx(0.5)
+    assert line.failures(1, half, 9 / 80 + 1e-9)[0] == pytest.approx(0, abs=1e-14)
+
+
 def test_large_curvatures_do_not_overflow_the_cap():
     line = TwoPoint((1.0, 1.0), (1e4, 101.0), (0.002, 0.05))
     assert line.cap(np.array([0.1, 0.5, 0.9]), 0.1, 0.01) > 1

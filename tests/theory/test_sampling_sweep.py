@@ -149,6 +149,17 @@ def test_starts_and_mixtures_of_a_point():
     assert tied == pytest.approx(float(line.risk(line.minimax_point, 1.0)), rel=1e-6)
 
 
+@pytest.mark.parametrize("start", [0.01, 1.0])
+def test_constants_of_a_point_are_those_of_its_search_set(start):
+    point = Point("linear", "0.03", dim=2, start=start)
+    found = evaluate(point.configuration(), np.random.default_rng(0))
+    assert found["lipschitz"] == pytest.approx(1 + np.sqrt(2 * start))
+    assert found["near_lipschitz"] == pytest.approx(1 + np.sqrt(2 * min(start, 0.03)))
+    assert found["start_risk"] == start
+    assert found["noise"] == pytest.approx(1)
+    assert found["steepness"] == pytest.approx(1)
+
+
 def test_command_prints_the_table_and_resumes(tmp_path, monkeypatch, capsys):
     effort = Effort("tiny", 1, 2, 2, (1,), 10, 2, 1)
     few = [p for p in points(effort) if p.family in ("linear", "two-point")]

@@ -132,12 +132,7 @@ class TwoPoint:
         return last + 1
 
     def cap(self, share: Float, epsilon: float, delta: float) -> int:
-        r"""A number of samples from which on no mixture fails by more than delta.
-
-        The minimiser passes :math:`x=\theta_\lambda^*\pm\sqrt{2\epsilon/h_\lambda}` only if the
-        empirical gradient at x has the wrong sign, which by Chernoff's bound has probability at
-        most :math:`M(s)^n`, M the moment generating function of one sample's gradient and s
-        anything; the sum over both sides decreases in n.
+        """A number of samples from which on no mixture fails by more than delta.
 
         Args:
             share: lambda, ``[L]``.
@@ -145,14 +140,12 @@ class TwoPoint:
             delta: allowed probability.
 
         Returns:
-            The cap for the worst of the mixtures.
+            The cap for the worst of the mixtures: `tail_rates` decrease in n.
 
         Raises:
             ArithmeticError: the bound found does not decay.
         """
-        curvature = self.curvature(share)
-        best, reach = share * self.means[1] / curvature, np.sqrt(2 * epsilon / curvature)
-        rates = np.stack([self._chernoff(share, best + sign * reach, sign) for sign in (-1, 1)])
+        rates = self.tail_rates(share, epsilon)
         if np.any(rates >= 1):
             raise ArithmeticError(f"no tail bound found for epsilon = {epsilon:g}; it is too small")
         needed = 1
@@ -164,6 +157,25 @@ class TwoPoint:
             enough = np.all(np.sum(rates**middle, axis=0) <= delta)
             low, needed = (low, middle) if enough else (middle, needed)
         return needed
+
+    def tail_rates(self, share: Float, epsilon: float) -> Float:
+        r"""Rates r of a bound :math:`r_-^n + r_+^n` of the failure probability, ``[2, L]``.
+
+        The minimiser passes :math:`x=\theta_\lambda^*\pm\sqrt{2\epsilon/h_\lambda}` only if the
+        empirical gradient at x has the wrong sign, which by Chernoff's bound has probability at
+        most :math:`M(s)^n`, M the moment generating function of one sample's gradient and s
+        anything.
+
+        Args:
+            share: lambda, ``[L]``.
+            epsilon: accuracy.
+
+        Returns:
+            The least rates found, below and above the minimiser.
+        """
+        curvature = self.curvature(share)
+        best, reach = share * self.means[1] / curvature, np.sqrt(2 * epsilon / curvature)
+        return np.stack([self._chernoff(share, best + sign * reach, sign) for sign in (-1, 1)])
 
     def _table(self, samples: int) -> tuple[Float, Float]:
         """Sorted ratios of empirical curvatures and their cumulative probabilities, from 0."""
