@@ -101,7 +101,7 @@ def test_a_tolerance_that_rounding_exceeds_is_refused():
 
 
 def test_a_batch_is_not_one_instance():
-    with pytest.raises(CertificateError, match="should return 4 finite task losses"):
+    with pytest.raises(CertificateError, match=r"single instance|4 finite task losses"):
         certify(batch("max-linear"))
 
 
