@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from figures import appendix_c, convergence
+from figures import appendix_c, convergence, peers
 from figures.data import FigureData
 from figures.style import Draw
 from theory.claims.base import Context, Effort
@@ -43,6 +43,7 @@ FIGURES: dict[str, FigureEntry] = {
     for entry in (
         FigureEntry("convergence", convergence.SUMMARY, convergence.compute, convergence.draw),
         FigureEntry("appendix_c", appendix_c.SUMMARY, appendix_c.compute, appendix_c.draw),
+        FigureEntry("peers", peers.SUMMARY, peers.compute, peers.draw),
     )
 }
 """Figures by name, in the order in which they are drawn."""
