@@ -25,6 +25,7 @@ from theory.claims import (
     d01_peer_algorithms,
     e01_task_count,
     e02_minimax_against_average,
+    e03_outside_the_hull,
 )
 from theory.claims.base import EFFORTS, Claim, Context, Effort
 
@@ -53,6 +54,7 @@ _MODULES = (
     d01_peer_algorithms,
     e01_task_count,
     e02_minimax_against_average,
+    e03_outside_the_hull,
 )
 
 CLAIMS: dict[str, Claim] = {module.CLAIM.key: module.CLAIM for module in _MODULES}
