@@ -176,7 +176,7 @@ def _best_sharpness() -> Check:
             (total[-1], "∞"),
         ):
             measured.append(Measurement.value(value, floor, witness + place, scale=floor))
-    statement = "best α=√(2b logT)/σ, ∞: floor σ√(2logT/b)"
+    statement = "least at α=√(2b logT)/σ: σ√(2logT/b)"
     return holds("best α", statement, "==", measured, corrected=True)
 
 
@@ -204,9 +204,9 @@ def _weight_bias(context: Context, laws: dict[str, FiniteLaw]) -> Iterator[Check
             gradient_bias.append(
                 Measurement.value(moved, lipschitz * bound + together, witness, scale=lipschitz)
             )
-    statement = "‖E w(f̂)−w(f)‖₁ ≤ min(2, αE‖ξ‖, α²E‖ξ‖²)"
+    statement = "‖E w(f̂)−w(f)‖₁ ≤ min(2,αE‖ξ‖,α²E‖ξ‖²)"
     yield holds("weight bias", statement, "<=", weight_bias, corrected=True)
-    statement = "‖E ĝ−∇F_α‖ ≤ L'·that + E[‖Δw‖₁max‖Δ∇f_t‖]"
+    statement = "‖E ĝ−∇F_α‖ ≤ L'·that+E‖Δw‖₁max‖Δ∇f_t‖"
     yield holds("gradient bias", statement, "<=", gradient_bias, corrected=True)
 
 

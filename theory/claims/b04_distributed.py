@@ -104,9 +104,9 @@ def _surrogate(context: Context, laws: dict[str, FiniteLaw]) -> Iterator[Check]:
                 reference[axis] = np.mean(value)
             error = float(np.max(np.abs(gradient - reference)))
             list_.append(Measurement.value(error, 0.0, witness, tolerance=1e-11 * scale))
-    statement = "mean of local gradients = ∇ mean_j F_α(f^j)"
+    statement = "mean local gradient = ∇ mean_j F_α(f^j)"
     yield holds("local softmax", statement, "==", own, corrected=True)
-    statement = "local softmax, then average = global one"
+    statement = "local softmax averaged = global softmax"
     yield refuted("not global", statement, "==", other)
 
 
@@ -130,7 +130,7 @@ def _difference(context: Context, laws: dict[str, FiniteLaw]) -> Iterator[Check]
         simple = lipschitz * min(2.0, alpha * float(np.mean(size)))
         crude.append(Measurement.value(distance, simple, witness, scale=lipschitz))
     yield holds("not below", "mean_j F_α(f^j) ≥ F_α(mean_j f^j)", ">=", below, corrected=True)
-    statement = "difference ≤ min(½α mean‖ξ‖², mean max ξ)"
+    statement = "difference ≤ min(½α⟨‖ξ‖²⟩, ⟨max ξ⟩)"
     yield holds("difference", statement, "<=", above, corrected=True)
     statement = "‖Δgradient‖ ≤ L'·mean_j 2tanh(α‖ξ_j‖/2)"
     yield holds("gradients", statement, "<=", slopes, corrected=True)
@@ -149,7 +149,7 @@ def _approached() -> Iterator[Check]:
             bound = float(bounds.shard_difference(sharpness, spread**2, spread))
             witness = f"f=±({spread:g}, −{spread:g}), α={sharpness:g}"
             measured.append(Measurement.value(excess / bound, 1.0, witness, tolerance=1e-6))
-        statement = f"two workers ±(r,−r): difference/({limit}) → 1"
+        statement = f"workers ±(r,−r): difference/({limit}) → 1"
         yield holds(name, statement, "==", measured, corrected=True)
 
 
@@ -172,9 +172,9 @@ def _shards(context: Context, laws: dict[str, FiniteLaw]) -> Iterator[Check]:
         witness = f"{name}, α=0.001, M={workers}, 1 sample a worker"
         tolerance = 0.02 * workers
         ratio.append(Measurement.value(alone / together, workers, witness, tolerance=tolerance))
-    statement = "shard bias ≤ min(ασ²/2b, σ√(2logT/b)), b local"
+    statement = "bias ≤ min(ασ²/2b,σ√(2logT/b)), local b"
     yield holds("shard bias", statement, "<=", bias, corrected=True)
-    statement = "bias of local softmax/global → M as α → 0"
+    statement = "local bias/global bias → M as α → 0"
     yield holds("M times", statement, "==", ratio, corrected=True)
 
 
@@ -197,9 +197,9 @@ def _one_task_each() -> Iterator[Check]:
         worst = float(np.max(problem.losses(np.mean(path, axis=0))))
         low, high = worst - float(best.upper), worst - float(best.lower)
         ends.append(Measurement(low, high, float(bounds.theorem_3_1(setting)), witness))
-    statement = "one task a worker: path of (4), any α"
+    statement = "one task each: the path of (4), any α"
     yield holds("becomes (4)", statement, "==", paths, corrected=True)
-    statement = "one task a worker: F(θ̄_K)−F* ≤ 2R0L'/√K"
+    statement = "one task each: F(θ̄_K)−F* ≤ 2R0L'/√K"
     yield refuted("one task each", statement, "<=", ends, every=True)
 
 

@@ -62,7 +62,7 @@ def _growth() -> Iterator[Check]:
         above.append(Measurement.value(value, highest, witness))
     statement = "c_T ≥ log x−loglog x+½loglog x/log x"
     yield holds("growth, least", statement, ">=", below, corrected=True)
-    statement = "c_T ≤ log x−loglog x+1.582 loglog x/log x"
+    statement = "c_T ≤ the same with 1.582 in place of ½"
     yield holds("growth, most", statement, "<=", above, corrected=True)
 
 

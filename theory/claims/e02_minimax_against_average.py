@@ -169,7 +169,7 @@ def _equal_curvature(context: Context) -> Iterator[Check]:
         gain.append(pair.against(pair.gain, cap, _SOLVER))
         price.append(pair.against(pair.price, tasks**2 / (4 * (tasks - 1)), _SOLVER))
     statement = "½‖θ−c_t‖²: gain ≤ 4(1−1/T)² < 4"
-    yield holds("equal curvature", statement, "<=", below, corrected=True)
+    yield holds("one curvature", statement, "<=", below, corrected=True)
     statement = "one against T−1: gain = 4(1−1/T)²"
     yield holds("4 approached", statement, "==", gain, corrected=True)
     statement = "one against T−1: price = T²/(4(T−1))"

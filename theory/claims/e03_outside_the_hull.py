@@ -197,9 +197,9 @@ def _risks_off_the_hull(context: Context, models: list[Models]) -> Iterator[Chec
             if share > 1:
                 beyond.append(Measurement.value(0.0, lowest, f"{witness}, h along θ_max−θ_avg"))
     yield holds("off by ρ", "advantage on f_s+h ≥ A − ρΔ", ">=", bound, corrected=True)
-    statement = "least advantage = f_s(θ_avg)−f_s(θ_max)−ρΔ"
+    statement = "least = f_s(θ_avg)−f_s(θ_max)−ρΔ"
     yield holds("ρ attained", statement, "==", equal, corrected=True)
-    statement = "(f_s+h)(θ_avg) ≥ (f_s+h)(θ_max), large ρ"
+    statement = "(f_s+h)(θ_max) ≤ (f_s+h)(θ_avg)"
     yield refuted("ρ > A/Δ", statement, "<=", beyond, every=True)
 
 
@@ -237,7 +237,7 @@ def _flat() -> Check:
         apart = float(abs(ends[0, 1] - ends[1, 1]))
         witness = f"f=±x, g(x, y)=y, θ_0=(1, ±1), K={steps}, gap={gap:.3g}"
         measured.append(Measurement.value(apart, 2 * np.sqrt(2 * gap), witness))
-    statement = "flat: |g(θ̄)−g(θ̄')| ≤ 2√(2·gap) as if μ=1"
+    statement = "|g(θ̄)−g(θ̄')| ≤ 2√(2·gap), μ=0"
     return refuted("not unique", statement, "<=", measured, every=True)
 
 
@@ -260,7 +260,7 @@ def _dominated(models: list[Models]) -> Iterator[Check]:
     gap = float(np.max(robust)) - 1.0
     witness = f"f=(1, θ), Θ=[0, 1], θ_0=1, K=1000: F−F*={gap:.1g}, θ_avg=0 worse on no task"
     worst = Measurement.value(np.max(robust - average), 0.0, witness)
-    statement = "optimal θ̄_K: f_t(θ̄_K) ≤ f_t(θ_avg), all t"
+    statement = "optimal θ̄: all f_t(θ̄) ≤ f_t(θ_avg)"
     yield refuted("dominated", statement, "<=", [worst])
 
 

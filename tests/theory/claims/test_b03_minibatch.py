@@ -99,3 +99,17 @@ def test_ascent_leaves_the_rate(context, monkeypatch):
     right = stochastic.FiniteLaw.batch_gradient
     monkeypatch.setattr(stochastic.FiniteLaw, "batch_gradient", lambda *args: -right(*args))
     assert verdicts(b03.CLAIM, context)["rate"] is Verdict.FAILS
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+def test_another_window_costs_more(context, monkeypatch, exponent):
+    right = averaged.best_decay
+
+    def other(*arguments):
+        decay = right(*arguments)
+        window = ((1 + decay) / (1 - decay)) ** (1.5 * exponent)
+        return (window - 1) / (window + 1)
+
+    monkeypatch.setattr(averaged, "best_decay", other)
+    assert bad(context, "best decay") == [Verdict.FAILS]
