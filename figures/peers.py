@@ -275,7 +275,7 @@ def _draw_panel(axes: Axes, rows: FigureData, cost: str) -> None:
         gap = np.maximum(gap, FLOOR)
         size = 8.0 if line == "none" else 3.5
         width, above = (2.2, 3) if series in ALGORITHM_1 else (1.2, 2)
-        look = {"color": color, "marker": marker, "ls": line, "lw": width, "ms": size}
-        axes.plot(spent, gap, label=text, zorder=above, **look)
+        (drawn,) = axes.plot(spent, gap, color=color, marker=marker, ls=line, label=text)
+        drawn.set(linewidth=width, markersize=size, zorder=above)
     axes.set(xscale="log", yscale="log")
     axes.set_ylim(FLOOR / 2, 3.0)

@@ -181,7 +181,7 @@ def _lower_bounds(context: Context) -> Check:
             case = few(context, name)
             if solver.name == "MGDA":
                 continue  # its model does not see the values of the tasks
-            steps = context.effort.steps[1] if solver.batched else JACOBIAN_STEPS[-1]
+            steps = context.effort.steps[1] if solver.batched else JACOBIAN_STEPS[0]
             lower = _run(solver, case, steps).lower_bound
             measured += _measured(case, lower - case.optimum.upper, 0.0, solver.name)
     return holds("certificates", "run's own lower bound ≤ F*", "<=", measured, corrected=True)

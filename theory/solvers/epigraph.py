@@ -51,7 +51,8 @@ def epigraph(
     theta = checked_start(problem, setting, start, needs=("smoothness",))
     recorder = Recorder(problem, setting.num_steps)
     found = _minimize(recorder.problem, setting, theta, method)
-    theta = problem.domain.project(np.asarray(found.x[:-1], dtype=float))
+    domain = problem.domain
+    theta = domain.project(domain.center + domain.radius * np.asarray(found.x[:-1], dtype=float))
     losses = recorder.problem.losses(theta)
     recorder.visit(theta, losses)
     cuts = Cuts(losses, jacobian(recorder.problem, theta), theta)
@@ -62,23 +63,25 @@ def epigraph(
 
 
 def _minimize(problem: Problem, setting: Setting, start: Float, method: Method) -> Any:
-    """Run SciPy on the variables (theta, s)."""
-    domain = problem.domain
+    """Run SciPy on ((theta - center) / R, s / (R0 L')), so that its tolerances have no unit."""
+    center, length = problem.domain.center, problem.domain.radius
+    unit = float(setting.radius * setting.lipschitz)
 
     def slack(x: Float) -> Float:
-        offset = x[:-1] - domain.center
-        return np.append(x[-1] - problem.losses(x[:-1]), domain.radius**2 - offset @ offset)
+        losses = problem.losses(center + length * x[:-1])
+        return np.append(x[-1] - losses / unit, 1 - x[:-1] @ x[:-1])
 
     def slope(x: Float) -> Float:
-        tasks = np.column_stack([-jacobian(problem, x[:-1]), np.ones(problem.num_tasks)])
-        return np.vstack([tasks, np.append(-2 * (x[:-1] - domain.center), 0.0)])
+        gradients = jacobian(problem, center + length * x[:-1]) * (length / unit)
+        tasks = np.column_stack([-gradients, np.ones(problem.num_tasks)])
+        return np.vstack([tasks, np.append(-2 * x[:-1], 0.0)])
 
-    last = np.append(np.zeros(domain.dim), 1.0)
-    first = np.append(start, np.max(problem.losses(start)))
+    last = np.append(np.zeros(center.size), 1.0)
+    first = np.append((start - center) / length, np.max(problem.losses(start)) / unit)
     constraints: Any = {"type": "ineq", "fun": slack, "jac": slope}
     options: dict[str, Any] = {"maxiter": setting.num_steps}
     if method == "SLSQP":
-        options["ftol"] = 1e-12 * float(setting.radius * setting.lipschitz)
+        options["ftol"] = 1e-12
     else:
         constraints = optimize.NonlinearConstraint(slack, 0.0, math.inf, jac=slope)
         options |= {"gtol": 1e-10, "xtol": 1e-14, "barrier_tol": 1e-10}
