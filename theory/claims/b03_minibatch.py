@@ -263,7 +263,7 @@ def _floor(context: Context) -> Check:
     There F is 1/3 above its optimum 0, whatever K; the bound of (8) vanishes.
     """
     law = b03_moving_average.sign_law(slope=-0.5)
-    steps = 400
+    steps = 250
     setting = Setting(2, steps, radius=1.0, lipschitz=1.0)
     schedule = Schedule(np.full(steps, math.inf), np.full(steps, steps**-0.5), np.ones(steps))
     batch = draws(context.rng("B3 floor"), law, 1)
