@@ -32,7 +32,7 @@ from theory.optima import CertifiedOptimum, certify
 from theory.problems import Ball, ConvexProblem, DiagonalQuadratic, Float, MaxLinear, absolute_pair
 from theory.problems.regression import AbsoluteRegression
 
-_INSTANCES = 3
+_INSTANCES = 2
 _SOLVER = 1e-6
 """Relative agreement demanded of ratios of certified optima."""
 

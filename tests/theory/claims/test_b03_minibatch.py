@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -96,8 +98,12 @@ def test_averaging_the_wrong_way_round_fails(context, monkeypatch):
 
 
 def test_ascent_leaves_the_rate(context, monkeypatch):
-    right = stochastic.FiniteLaw.batch_gradient
-    monkeypatch.setattr(stochastic.FiniteLaw, "batch_gradient", lambda *args: -right(*args))
+    right = b03.descend_minibatch
+
+    def ascend(law, schedule, start, draw):
+        return right(law, replace(schedule, step_size=-schedule.step_size), start, draw)
+
+    monkeypatch.setattr(b03, "descend_minibatch", ascend)
     assert verdicts(b03.CLAIM, context)["rate"] is Verdict.FAILS
 
 
