@@ -1,11 +1,12 @@
 """Each first-order method against a plain loop over one instance, written from its formulas."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.theory.solvers.runs import single
+from tests.theory.solvers.runs import case, single
 from theory.problems import DenseQuadratic, MaxLinear
 from theory.solvers import SOLVERS
 from theory.solvers.group_dro import group_dro
@@ -180,3 +181,33 @@ def test_prox_linear_equals_its_program():
         cp.Problem(cp.Minimize(objective), [below, ball]).solve(solver=cp.CLARABEL)
         x = theta.value
     np.testing.assert_allclose(one.run(SOLVERS["prox-linear"]).last, x, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", ["max-linear", "quadratic"])
+def test_level_bundle_equals_its_programs(family):
+    import cvxpy as cp
+
+    # from near the optimum, so that the quadratics rise on the way
+    one, plain = single(family, 9), Plain(family)
+    one = replace(one, start=0.9 * case(family).optimum.point[1] + 0.1 * one.start)
+    domain = one.problem.domain
+    share, x, below = 1 - 1 / math.sqrt(2), one.start, []
+    theta, s = cp.Variable(3), cp.Variable()
+    ball = cp.norm(theta - domain.center) <= domain.radius
+    upper, path, values = math.inf, [], []
+    for _ in range(9):
+        values.append(max(plain.losses(x)))
+        upper = min(upper, values[-1])
+        slopes = np.array([plain.gradient(row, x) for row in np.eye(plain.tasks)])
+        below.append((np.array(plain.losses(x)) - slopes @ x, slopes))
+        cuts = [a + b @ theta <= s for a, b in below]
+        lower = cp.Problem(cp.Minimize(s), [*cuts, ball]).solve(solver=cp.CLARABEL)
+        level = [a + b @ theta <= lower + share * (upper - lower) for a, b in below]
+        distance = cp.sum_squares(theta - x)
+        cp.Problem(cp.Minimize(distance), [*level, ball]).solve(solver=cp.CLARABEL)
+        x = theta.value
+        path.append(x)
+    history = one.run(SOLVERS["level bundle"], tuple(range(1, 9))).history
+    found = np.array([point.last for point in history])
+    np.testing.assert_allclose(found, path, atol=2e-3)
+    assert family == "max-linear" or np.max(np.diff(values)) > 0.01

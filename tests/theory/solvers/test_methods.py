@@ -210,3 +210,15 @@ def test_average_descent_steps_by_the_smoothness_where_there_is_one():
         setting = replace(one.setting, smoothness=smoothness)
         end = average_descent(one.problem, setting, one.start).last
         np.testing.assert_allclose(end, one.problem.domain.project(one.start - size * gradient))
+
+
+def test_bounds_by_hand():
+    setting = Setting(5, 16, 3.0, 2.0, loss_bound=8.0, smoothness=0.5, diameter=4.0)
+    descent = 3.0 * 2.0 / 4
+    assert bounds.group_dro(setting) == pytest.approx(descent + 8 * np.sqrt(np.log(5) / 32))
+    assert bounds.group_dro_weights_first(setting, 0.1) == pytest.approx(descent + np.log(5) / 1.6)
+    # vertices are sqrt(4/5) from the centre, half the range of five losses is 4 sqrt 5 long
+    ascent = np.sqrt(4 / 5) * 4 * np.sqrt(5) / 4
+    assert bounds.gradient_descent_ascent(setting) == pytest.approx(descent + ascent)
+    assert bounds.gradient_descent(setting) == pytest.approx(0.5 * 9 / 32)
+    assert bounds.level_bundle(setting) == pytest.approx(2 * 4 * 2 / 4)
