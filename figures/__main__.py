@@ -1,21 +1,19 @@
 """Command line of the figures: ``python -m figures``."""
 
 import argparse
-import difflib
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from theory.command_line import named, report_missing_extra, seed, writable_directory
+from theory.files import write_atomically
+
 if TYPE_CHECKING:
     from figures.data import FigureData
     from figures.registry import FigureEntry
     from figures.terminal import Watch
-
-MISSING_EXTRA = 3
-"""Exit status when the packages of the theory extra are not installed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,19 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from figures.data import DataError
         from figures.registry import FIGURES
     except ModuleNotFoundError as error:
-        print(
-            f"python -m figures needs the package {error.name!r}; "
-            "install the theory extra: pip install 'taskrobust[theory]'",
-            file=sys.stderr,
-        )
-        return MISSING_EXTRA
+        return report_missing_extra("python -m figures", error)
     parser = _parser(list(FIGURES), list(style.FORMATS))
     options = parser.parse_args(arguments)
     if options.list:
         terminal.print_figures(FIGURES.values())
         return 0
     entries = [FIGURES[name] for name in dict.fromkeys(options.figure or FIGURES)]
-    _check_writable(parser, options.out)
+    writable_directory(parser, options.out)
     with terminal.watching(len(entries)) as watch:
         for entry in entries:
             try:
@@ -69,7 +62,7 @@ def _make(entry: "FigureEntry", options: argparse.Namespace, watch: "Watch") -> 
     # Always from the files, so that the picture shows what was saved.
     figure = entry.draw(data.load(entry.name, source))
     path = options.out / f"{entry.name}.{options.format}"
-    data.write_atomically(path, style.picture(figure, options.format))
+    write_atomically(path, style.picture(figure, options.format))
     watch.written([path, *written])
 
 
@@ -96,28 +89,18 @@ def _parser(figures: list[str], formats: list[str]) -> argparse.ArgumentParser:
         description="Compute figures, save their numbers, and draw them from the saved numbers.",
     )
 
-    def known(text: str) -> str:
-        name = text.lower().replace("-", "_")
-        if name in figures:
-            return name
-        near = difflib.get_close_matches(name, figures, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise argparse.ArgumentTypeError(
-            f"unknown figure {text!r}{hint} (known: {', '.join(figures)})"
-        )
-
     parser.add_argument(
         "figure",
         metavar="NAME",
         nargs="*",
-        type=known,
+        type=named("figure", figures, lambda text: text.lower().replace("-", "_")),
         help=f"only these figures: {', '.join(figures)} (default: all)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/figures"), help="where to write pictures and numbers"
     )
     parser.add_argument("--format", choices=formats, default="png", help="of the pictures")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all random choices")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of all random choices")
     parser.add_argument(
         "--from-data",
         type=Path,
@@ -126,16 +109,6 @@ def _parser(figures: list[str], formats: list[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="list the figures and stop")
     return parser
-
-
-def _check_writable(parser: argparse.ArgumentParser, path: Path) -> None:
-    """Create the directory and prove that it can be written, before any work."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        parser.error(f"argument --out: cannot write to {path}: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ import csv
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +16,8 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from theory.files import write_atomically
 
 SCHEMA_VERSION = 1
 """Version of the JSON file; raised whenever a field changes its meaning or goes."""
@@ -141,27 +141,6 @@ def load(name: str, directory: Path) -> FigureData:
     columns = {key: Column(**column) for key, column in document["columns"].items()}
     values = _from_csv(table.decode(), columns)
     return FigureData(name, columns, values, document["parameters"], document["provenance"])
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part.
-
-    Args:
-        path: target in an existing directory.
-        content: its bytes.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _to_csv(data: FigureData) -> bytes:

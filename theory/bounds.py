@@ -45,12 +45,17 @@ def paper_schedule(setting: Setting) -> Any:
     .. math:: \frac{R_0L'}{\sqrt K}\left[1+\frac{c_T}{2\log(4TB/(R_0L'))}\right]
     """
     scale = setting.radius * setting.lipschitz
-    logarithm = np.log(4 * setting.num_tasks * setting.loss_bound / scale)
+    ratio = 4 * setting.num_tasks * setting.loss_bound / scale
+    if not np.all(ratio > 1):
+        raise ValueError("the printed schedule has a bound only where 4TB > R0 L'")
+    logarithm = np.log(ratio)
     return subgradient(setting) * (1 + sharp_constant(setting.num_tasks) / (2 * logarithm))
 
 
 def softmax_gap(num_tasks: int, alpha: Any) -> Any:
     r"""Sharp bound :math:`c_T/\alpha` of :math:`\max f - \sum_t w_tf_t` (A4)."""
+    if num_tasks == 1:  # at any sharpness, 0 included
+        return np.zeros(np.shape(alpha))
     return sharp_constant(num_tasks) / np.asarray(alpha)
 
 
@@ -61,6 +66,8 @@ def printed_softmax_gap(setting: Setting, step: Any) -> Any:
 
 def smoothing(num_tasks: int, alpha: Any) -> Any:
     r"""Width :math:`(\log T)/\alpha` of :math:`F \le F_\alpha \le F + (\log T)/\alpha` (B2)."""
+    if num_tasks == 1:
+        return np.zeros(np.shape(alpha))
     return np.log(num_tasks) / np.asarray(alpha)
 
 

@@ -84,9 +84,10 @@ class Measurement:
         if relation == ">=":
             low, high, bound = -high, -low, -bound
         finite = [abs(n) for n in (*numbers, self.scale) if math.isfinite(n)]
-        if high <= bound + 64 * _EPS * max(finite, default=0.0):
+        rounding = 64 * _EPS * max(finite, default=0.0)
+        if high <= bound + rounding:
             return Outcome.CONFIRMED
-        if low > bound + 1e-9 * abs(bound) + 1e-12:
+        if low > bound + max(1e-9 * abs(bound) + 1e-12, rounding):
             return Outcome.FALSIFIED
         return Outcome.UNDECIDED
 

@@ -7,16 +7,15 @@ right-hand side is bounded in closed form (``dual_bound`` of the problem) or by 
 which only use losses and gradients. An interval that does not close is an error.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import cvxpy as cp
 import numpy as np
 from numpy.typing import NDArray
 
 from theory.convex import CertificateError, solve
-from theory.problems import ConvexProblem, Problem
+from theory.problems import ConvexProblem, Problem, jacobian
+from theory.tangents import lower_bounds
 
 Float = NDArray[np.float64]
 
@@ -24,6 +23,7 @@ CLOSE_TOLERANCE = 1e-8
 """Largest relative width of a certified interval."""
 
 _EPS = float(np.finfo(np.float64).eps)
+_PROBES = 12  # points at which losses and gradients are compared
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,15 @@ def certify(
 ) -> CertifiedOptimum:
     r"""Certified minimax optimum (5) of a single instance, or optimum of a weighted risk (4).
 
+    Before anything is solved, losses and gradients are compared at a few points of the domain: a
+    gradient that is no subgradient, or a loss that is not convex, would make the bounds worthless.
+
     Args:
         problem: a single instance.
         weights: None for :math:`\max_t f_t`; ``[T]`` on the simplex for :math:`\sum_t w_t f_t`
             (uniform weights give (4)).
-        tolerance: largest width of the interval relative to max(\|optimum\|, R L').
+        tolerance: largest width of the interval relative to the losses, or to R times the
+            steepest gradient seen if that is larger.
 
     Returns:
         The interval, with scalar bounds.
@@ -64,25 +68,25 @@ def certify(
     Raises:
         CertificateError: the problem is not convex or unbounded as stated, the solver failed, or
             the interval does not close (losses and epigraph then usually disagree).
+        ValueError: weights that are not on the simplex.
     """
-    point, weights_found = _solve(problem, weights)
+    if weights is not None:
+        weights = _checked_weights(problem, weights)
+    units = _checked_units(problem)
+    point, weights_found = _solve(problem, weights, units)
     point = problem.domain.project(point)
-    losses = np.asarray(problem.losses(point), dtype=float)
-    if losses.shape != (problem.num_tasks,) or not np.all(np.isfinite(losses)):
-        raise CertificateError(
-            f"{_name(problem)}.losses should return {problem.num_tasks} finite task losses at a "
-            f"point of the domain; found {losses}"
-        )
+    losses = _losses(problem, point)
     upper = float(np.max(losses) if weights is None else losses @ weights)
-    reach = float(problem.domain.radius) * float(problem.constants().lipschitz)
-    scale = max(float(np.max(np.abs(losses))), reach)
+    scale = max(float(np.max(np.abs(losses))), units.reach)
     lower = -np.inf
-    for bound in _lower_bounds(problem, point, weights_found):
+    for bound in lower_bounds(problem, point, weights_found):
         lower = max(lower, float(bound))
         if upper - lower <= 0.01 * tolerance * scale:
             break
-    # A certificate below machine accuracy would be a claim about rounding.
-    lower, upper = lower - 64 * _EPS * scale, upper + 64 * _EPS * scale
+    # A certificate below machine accuracy would be a claim about rounding. Losses of a domain far
+    # from 0 are differences of numbers as large as its centre times the slope.
+    far = float(np.linalg.norm(problem.domain.center)) * units.slope
+    lower, upper = lower - 64 * _EPS * (scale + far), upper + 64 * _EPS * (scale + far)
     if not 0 <= upper - lower <= tolerance * scale:
         raise CertificateError(
             f"the optimum of {_name(problem)} could not be certified: upper bound {upper:.12g}, "
@@ -117,93 +121,104 @@ def certify_batch(
     )
 
 
-def _solve(problem: Problem, weights: Float | None) -> tuple[Float, Float]:
-    """The solver's point ``[d]`` and the weights ``[T]`` of the lower bound (epigraph duals)."""
-    theta = cp.Variable(problem.domain.dim)
-    levels = cp.Variable(problem.num_tasks)
+@dataclass(frozen=True)
+class _Units:
+    """The problem's own units: a loss at the centre, the steepest gradient seen, R times it."""
+
+    level: float
+    slope: float
+    reach: float
+
+
+def _checked_weights(problem: Problem, weights: Float) -> Float:
+    """The weights as an array ``[T]``."""
+    found = np.asarray(weights, dtype=float)
+    if found.shape != (problem.num_tasks,):
+        raise ValueError(f"`weights` should have shape ({problem.num_tasks},); found {found.shape}")
+    if not (np.all(found >= 0) and abs(float(np.sum(found)) - 1) <= 1e-9):
+        raise ValueError(f"`weights` should be nonnegative and sum to 1; found {found}")
+    return found
+
+
+def _checked_units(problem: Problem) -> _Units:
+    """Compare losses and gradients at a few points, pair by pair; return what they are like.
+
+    The points are random, for a gradient may be undefined at special ones (a kink at the centre).
+    """
+    name, domain = _name(problem), problem.domain
+    if np.ndim(domain.radius) or domain.center.ndim != 1:
+        raise CertificateError(f"{name} should be a single instance; certify_batch takes batches")
+    rng = np.random.default_rng(0)
+    moves = rng.standard_normal((_PROBES, domain.dim))
+    moves *= (rng.random((_PROBES, 1)) ** 0.25) / np.linalg.norm(moves, axis=-1, keepdims=True)
+    points = domain.center + float(domain.radius) * moves
+    losses = _losses(problem, points)
+    slopes = np.asarray(jacobian(problem, points), dtype=float)
+    if slopes.shape != (_PROBES, problem.num_tasks, domain.dim) or not np.all(np.isfinite(slopes)):
+        raise CertificateError(
+            f"{name}.weighted_gradient should return finite gradients [..., {domain.dim}]; found "
+            f"shape {slopes.shape[:1] + slopes.shape[2:]}"
+        )
+    slope = float(np.max(np.linalg.norm(slopes, axis=-1)))
+    reach = float(domain.radius) * slope
+    offsets = points[None] - points[:, None]  # [from, to, d]
+    tangents = losses[:, None] + np.einsum("ftd,fgd->fgt", slopes, offsets)
+    rounding = 1e-9 * (reach + float(np.max(np.abs(losses)))) + 1e-12 * float(
+        np.linalg.norm(domain.center) * slope
+    )
+    excess = np.max(tangents - losses[None], axis=(0, 1))
+    if np.any(excess > rounding):
+        task = int(np.argmax(excess))
+        raise CertificateError(
+            f"the optimum of {name} could not be certified: a tangent of task {task} is "
+            f"{excess[task]:.3g} above its loss; `losses` should be convex and `weighted_gradient` "
+            "a subgradient of them"
+        )
+    return _Units(float(np.max(_losses(problem, domain.center))), slope, reach)
+
+
+def _losses(problem: Problem, points: Float) -> Float:
+    """Finite losses ``[..., T]`` at points of the domain."""
+    name, shape = _name(problem), (*points.shape[:-1], problem.num_tasks)
+    try:
+        losses = np.asarray(problem.losses(points), dtype=float)
+    except (IndexError, TypeError, ValueError) as error:
+        raise CertificateError(
+            f"{name}.losses should map points of shape {points.shape} to losses of shape {shape}: "
+            f"{error}"
+        ) from error
+    if losses.shape != shape or not np.all(np.isfinite(losses)):
+        raise CertificateError(
+            f"{name}.losses should return {problem.num_tasks} finite task losses at a point of the "
+            f"domain (shape {shape}); found shape {losses.shape}, {losses.ravel()[:8]}"
+        )
+    return losses
+
+
+def _solve(problem: Problem, weights: Float | None, units: _Units) -> tuple[Float, Float]:
+    """The solver's point ``[d]`` and the weights ``[T]`` of the lower bound (epigraph duals).
+
+    The solver sees a unit ball and losses in units of their reach: its absolute tolerances would
+    otherwise depend on the units in which the problem is stated.
+    """
+    center, radius = problem.domain.center, float(problem.domain.radius)
+    step = cp.Variable(problem.domain.dim)
+    heights = cp.Variable(problem.num_tasks)
     worst = cp.Variable()
-    below = levels <= worst
-    ball = cp.norm2(theta - problem.domain.center) <= problem.domain.radius
-    constraints = [ball, *problem.epigraph(theta, levels)]
+    below = heights <= worst
+    stated = problem.epigraph(center + radius * step, units.level + (units.reach or 1.0) * heights)
+    if not isinstance(stated, list | tuple):
+        raise CertificateError(f"{_name(problem)}.epigraph should return a list of constraints")
+    constraints = [cp.norm2(step) <= 1, *stated]
     if weights is None:
         program = cp.Problem(cp.Minimize(worst), [below, *constraints])
     else:
-        program = cp.Problem(cp.Minimize(weights @ levels), constraints)
+        program = cp.Problem(cp.Minimize(weights @ heights), constraints)
     solve(program, _name(problem))
     if weights is None:
         duals = np.maximum(np.asarray(below.dual_value, dtype=float), 0.0)
         weights = duals / np.sum(duals)
-    return np.asarray(theta.value, dtype=float), np.asarray(weights, dtype=float)
-
-
-def _lower_bounds(problem: Problem, point: Float, weights: Float) -> Iterable[float]:
-    """Rigorous lower bounds of the weighted risk's minimum, from cheap to thorough."""
-    dual_bound: Any = getattr(problem, "dual_bound", None)
-    if dual_bound is not None:
-        yield float(dual_bound(weights))
-        return
-    yield tangent_bound(problem, point[None], weights[None], np.ones(1))
-    yield _bundle_bound(problem, point, weights)
-
-
-def tangent_bound(problem: Problem, points: Float, weights: Float, mixture: Float) -> float:
-    r"""Lower bound of :math:`\min_\Theta\max_t f_t` from gradients at any points, B1 (e).
-
-    .. math:: F^* \ge \sum_k \nu_k (F_k(\theta_k) - \langle g_k, \theta_k\rangle)
-              + \min_{\theta\in\Theta} \langle \bar g, \theta\rangle,
-              \qquad \bar g = \sum_k \nu_k g_k,
-
-    with :math:`F_k = \sum_t w_{kt} f_t` and :math:`g_k` its subgradient at :math:`\theta_k`. If all
-    rows of the weights are equal it bounds the minimum of that weighted risk.
-
-    Args:
-        problem: a single instance.
-        points: ``[n, d]`` in the domain.
-        weights: ``[n, T]`` on the simplex.
-        mixture: nu, ``[n]`` on the simplex.
-
-    Returns:
-        The bound, in loss units.
-    """
-    gradients = problem.weighted_gradient(points, weights)
-    values = np.sum(weights * problem.losses(points), axis=-1)
-    intercepts = values - np.sum(gradients * points, axis=-1)
-    slope = mixture @ gradients
-    return float(mixture @ intercepts + problem.domain.min_linear(slope))
-
-
-def _bundle_bound(problem: Problem, point: Float, weights: Float) -> float:
-    """Tangent bound with the best mixture of tangents at and around the solver's point.
-
-    Around a kink the perturbed points see every piece that meets there, so that a convex
-    combination of their slopes closes the interval where a single subgradient cannot.
-    """
-    rng = np.random.default_rng(0)
-    dim = point.size
-    best = -np.inf
-    for distance in (1e-6, 1e-8, 1e-4):
-        directions = np.concatenate(
-            [np.eye(dim), -np.eye(dim), rng.standard_normal((2 * dim, dim))]
-        )
-        directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-        spread = float(problem.domain.radius) * distance * directions
-        points = problem.domain.project(np.concatenate([point[None], point + spread]))
-        rows = np.broadcast_to(weights, (len(points), weights.size))
-        gradients = problem.weighted_gradient(points, rows)
-        values = np.sum(rows * problem.losses(points), axis=-1)
-        intercepts = values - np.sum(gradients * points, axis=-1)
-        mixture = cp.Variable(len(points), nonneg=True)
-        slope = gradients.T @ mixture
-        value = (
-            intercepts @ mixture
-            + problem.domain.center @ slope
-            - problem.domain.radius * cp.norm2(slope)
-        )
-        program = cp.Problem(cp.Maximize(value), [cp.sum(mixture) == 1])
-        solve(program, _name(problem))
-        shares = np.maximum(np.asarray(mixture.value, dtype=float), 0.0)
-        best = max(best, tangent_bound(problem, points, rows, shares / np.sum(shares)))
-    return best
+    return center + radius * np.asarray(step.value, dtype=float), np.asarray(weights, dtype=float)
 
 
 def _name(problem: Problem) -> str:

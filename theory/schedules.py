@@ -55,6 +55,19 @@ class Schedule:
     step_size: Float
     averaging: Float
 
+    def __post_init__(self) -> None:
+        for name in ("alpha", "step_size", "averaging"):
+            array = getattr(self, name)
+            if array.ndim == 0 or len(array) != len(np.atleast_1d(self.alpha)) or len(array) == 0:
+                raise ValueError(
+                    f"`{name}` should have one row for each iteration, as `alpha` has; found shape "
+                    f"{array.shape}"
+                )
+        if not np.all(self.alpha >= 0):
+            raise ValueError("`alpha` should be at least 0; found a negative number or NaN")
+        if not np.all(self.averaging > 0):
+            raise ValueError("`averaging` should be positive")
+
     @property
     def num_steps(self) -> int:
         """K."""
@@ -137,6 +150,8 @@ def smoothed(setting: Setting) -> Schedule:
 
     :math:`\alpha=\sqrt{2K\log T}/(L'R_0)`, :math:`\eta = 1/(L + \alpha L'^2)`.
     """
+    if not np.all(np.isfinite(setting.smoothness)):
+        raise ValueError(f"`smoothness` should be finite; found {setting.smoothness}")
     scale = np.asarray(setting.lipschitz * setting.radius, dtype=float)
     alpha = np.sqrt(2 * setting.num_steps * np.log(setting.num_tasks)) / scale
     size = 1 / (setting.smoothness + alpha * np.asarray(setting.lipschitz) ** 2)
@@ -190,7 +205,14 @@ def stack(schedules: Sequence[Schedule], batch_shape: tuple[int, ...]) -> Schedu
 def _steps(setting: Setting) -> Float:
     """0, ..., K - 1 as ``[K, 1, ...]``, broadcastable against the setting's arrays."""
     ndim = max(
-        np.ndim(value) for value in (setting.radius, setting.lipschitz, setting.strong_convexity)
+        np.ndim(value)
+        for value in (
+            setting.radius,
+            setting.lipschitz,
+            setting.loss_bound,
+            setting.strong_convexity,
+            setting.diameter,
+        )
     )
     return np.arange(float(setting.num_steps)).reshape(-1, *(1,) * ndim)
 

@@ -99,7 +99,9 @@ def print_summary(result: ledger.Ledger, out: Path) -> None:
         style="bold green" if result.verified else "bold red",
         highlight=False,
     )
-    console.print(f"details: {out / 'ledger.md'}, {out / 'ledger.json'}", highlight=False)
+    console.print(
+        f"details: {out / 'ledger.md'}, {out / 'ledger.json'}", markup=False, highlight=False
+    )
 
 
 def print_claims(claims: Iterable[Claim]) -> None:

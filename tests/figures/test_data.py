@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from figures.data import Column, DataError, FigureData, load, save, write_atomically
+from figures.data import Column, DataError, FigureData, load, save
+from theory.files import write_atomically
 
 COLUMNS = {
     "series": Column("text", "a name"),

@@ -171,7 +171,6 @@ def test_bounds_broadcast_over_instances_and_iterations():
         np.testing.assert_allclose(bound(chosen), alone, rtol=1e-14)
 
 
-@pytest.mark.xfail(strict=True, reason="0 / 0")
 def test_a_single_task_pays_nothing_for_the_softmax():
     alone = setting(tasks=1)
     alpha = SCHEDULES["sharpened"](alone).alpha
@@ -179,7 +178,6 @@ def test_a_single_task_pays_nothing_for_the_softmax():
     assert np.all(bounds.smoothing(1, alpha) == 0)
 
 
-@pytest.mark.xfail(strict=True, reason="the logarithm is taken outside of its range")
 def test_the_printed_schedule_has_no_guarantee_where_its_threshold_is_not_positive():
     chosen = setting(tasks=2, loss_bound=0.1)  # 4TB = 0.8 < R0 L' = 2
     with pytest.raises(ValueError, match="4TB"):

@@ -11,8 +11,9 @@ import pytest
 from rich.cells import cell_len
 
 from theory import claims, terminal
-from theory.__main__ import main, write_atomically
+from theory.__main__ import main
 from theory.claims import Claim
+from theory.files import write_atomically
 from theory.judge import Measurement, holds
 
 ROOT = Path(__file__).parents[2]
@@ -258,7 +259,6 @@ def test_the_training_framework_is_not_needed():
     assert "A4" in result.stdout
 
 
-@pytest.mark.xfail(strict=True, reason="imported only in the middle of the run")
 def test_the_package_of_the_real_data_is_missed_by_name_too(tmp_path):
     result = without(
         "sklearn",
@@ -275,12 +275,10 @@ claims.CLAIMS["A4"] = claims.Claim("A4", "t", "s", "p", "c", checks)""",
     assert "taskrobust[theory]" in result.stderr
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="NumPy refuses it in the first claim")
 def test_a_negative_seed_is_refused(tmp_path, capsys):
     assert "--seed" in refusal(capsys, *QUICK, "--seed", "-1", "--out", str(tmp_path))
 
 
-@pytest.mark.xfail(strict=True, reason="brackets are read as markup")
 def test_the_place_of_the_files_is_printed_as_it_is(monkeypatch, tmp_path, capsys):
     replace_claim(monkeypatch, lambda _: iter([passing("good")]))
     monkeypatch.chdir(tmp_path)
@@ -288,7 +286,6 @@ def test_the_place_of_the_files_is_printed_as_it_is(monkeypatch, tmp_path, capsy
     assert "details: runs[red]/ledger.md" in capsys.readouterr().out
 
 
-@pytest.mark.xfail(strict=True, reason="it is measured twice")
 def test_a_claim_named_twice_is_measured_once(monkeypatch, tmp_path, capsys):
     replace_claim(monkeypatch, lambda _: iter([passing("good")]))
     assert main([*QUICK, "--claim", "a4", "--out", str(tmp_path)]) == 0

@@ -261,7 +261,6 @@ def test_iterates_that_stop_being_finite_are_an_error(broken):
         descend(Stated(**parts | broken), short_schedule(), np.zeros(1))
 
 
-@pytest.mark.xfail(strict=True, reason="schedules are not checked")
 @pytest.mark.parametrize(
     "changes",
     [

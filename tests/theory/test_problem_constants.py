@@ -168,7 +168,6 @@ def test_logistic_modulus_is_attained_by_one_sample_in_one_dimension():
     assert modulus > 0.1
 
 
-@pytest.mark.xfail(strict=True, reason="the rounding of a zero eigenvalue counts as curvature")
 def test_logistic_tasks_with_fewer_samples_than_dimensions_are_not_strongly_convex():
     problem = FAMILIES["logistic"](np.random.default_rng(0), 50, 1, 10)  # 8 samples
     np.testing.assert_array_equal(problem.constants().strong_convexity, 0.0)

@@ -160,28 +160,24 @@ def test_index_beyond_the_batch_is_an_index_error():
         batch("quadratic")[3]
 
 
-@pytest.mark.xfail(strict=True, reason="rounding of zero eigenvalues is taken for concavity")
 def test_rank_deficient_hessians_are_convex():
     direction = np.array([0.3, 0.7, 0.1, 0.2])
     hessian = np.outer(direction, direction)[None]
     DenseQuadratic(Ball.of(np.zeros(4), 1.0), hessian, np.zeros((1, 4)))
 
 
-@pytest.mark.xfail(strict=True, reason="only the lower triangle is looked at")
 def test_hessians_that_are_not_symmetric_are_refused():
     # the losses are those of the symmetric part [[1, 1.5], [1.5, 1]], which is not convex
     with pytest.raises(ValueError, match="`hessians`"):
         DenseQuadratic(DISC, np.array([[[1.0, 3.0], [0.0, 1.0]]]), np.zeros((1, 2)))
 
 
-@pytest.mark.xfail(strict=True, reason="an empty task axis is not looked for")
 @pytest.mark.parametrize("family", GOOD, ids=lambda family: family.__name__)
 def test_a_problem_without_tasks_is_refused(family):
     with pytest.raises(ValueError, match="task"):
         family(DISC, **{name: array[:0] for name, array in GOOD[family].items()})
 
 
-@pytest.mark.xfail(strict=True, raises=IndexError, reason="shapes of the ball are not compared")
 @pytest.mark.parametrize(("center", "radius"), [(0.0, 1.0), (np.zeros(2), np.ones(3))])
 def test_a_ball_whose_shapes_disagree_is_refused(center, radius):
     with pytest.raises(ValueError, match=r"`center`|`radius`"):

@@ -178,17 +178,14 @@ def test_schedules_of_different_length_do_not_stack():
         stack([SCHEDULES["constant"](SCALAR), short], ())
 
 
-ignored = pytest.mark.xfail(strict=True, reason="the iteration axis ignores this array")
-
-
 @pytest.mark.parametrize(
     ("name", "field"),
     [
         ("sharpened", "radius"),
         ("strongly convex", "strong_convexity"),
         ("smoothed", "smoothness"),
-        pytest.param("anytime", "diameter", marks=ignored),
-        pytest.param("paper", "loss_bound", marks=ignored),
+        ("anytime", "diameter"),
+        ("paper", "loss_bound"),
     ],
 )
 @pytest.mark.parametrize("length", [3, K])
@@ -204,7 +201,6 @@ def test_an_array_may_stand_for_any_constant(name, field, length):
             np.testing.assert_allclose(found[:, i], getattr(alone, part), rtol=1e-12)
 
 
-@pytest.mark.xfail(strict=True, reason="an infinite smoothness gives steps of length zero")
 def test_the_smoothed_schedule_refuses_tasks_that_are_not_smooth():
     with pytest.raises(ValueError, match="`smoothness`"):
         SCHEDULES["smoothed"](Setting(5, K, 0.8, 2.5))

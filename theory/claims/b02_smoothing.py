@@ -164,9 +164,7 @@ def _strongly_convex(context: Context) -> Check:
             for tolerance in (0.1, 0.01):
                 error = tolerance * case.constants.loss_range
                 alpha = 2 * np.log(setting.num_tasks) / error
-                point = strongly_convex_accelerated(
-                    case.problem, setting, alpha, case.start
-                ).last
+                point = strongly_convex_accelerated(case.problem, setting, alpha, case.start).last
                 bound = bounds.strongly_convex_accelerated(setting, alpha)
                 measured += case.gaps(point, bound, f"K={steps}, α=2logT/({tolerance:g}·range)")
     statement = "F(x_K)−F* ≤ (1−√q)^K(L'R0+μR0²/2)+logT/α"

@@ -40,6 +40,11 @@ class Ball:
                 constant and a bounded convex risk is constant.
         """
         c, r = np.asarray(center, dtype=float), np.asarray(radius, dtype=float)
+        if c.ndim == 0 or c.shape[-1] == 0 or c.shape[:-1] != r.shape:
+            raise ValueError(
+                f"`center` [..., d] and `radius` [...] of the domain should share their leading "
+                f"axes; found shapes {c.shape} and {r.shape}"
+            )
         if not np.all(np.isfinite(c)):
             raise ValueError(f"`center` of the domain should be finite; found {center!r}")
         if not np.all((r > 0) & np.isfinite(r)):
@@ -209,5 +214,7 @@ def check_shape(
     if not fits or any(c not in (None, n) for c, n in zip(core, shape[len(batch) :], strict=True)):
         wanted = ", ".join([*map(str, batch), *("any" if c is None else str(c) for c in core)])
         raise ValueError(f"`{name}` should have shape ({wanted}); found {shape}")
+    if array.size == 0:
+        raise ValueError(f"`{name}` should have at least one task; found shape {shape}")
     if not np.all(np.isfinite(array)):
         raise ValueError(f"`{name}` should be finite; found NaN or inf")

@@ -63,7 +63,8 @@ class Logistic(ConvexProblem):
         largest = np.max(np.where(self.shares > 0, np.abs(middle) + reach, 0.0), axis=-1)
         # sigma' at the largest margin is the least curvature of a sample
         flattest = 1 / (2 + 2 * np.cosh(np.minimum(largest, 700.0)))
-        modulus = np.maximum(eigenvalues[..., 0], 0.0) * flattest
+        rounding = eigenvalues.shape[-1] * np.finfo(np.float64).eps * eigenvalues[..., -1]
+        modulus = np.maximum(eigenvalues[..., 0] - 4 * rounding, 0.0) * flattest
         return Constants(
             lipschitz=np.max(np.sum(self.shares * length, axis=-1), axis=-1),
             smoothness=np.max(eigenvalues[..., -1], axis=-1) / 4,

@@ -31,7 +31,11 @@ class DenseQuadratic(ConvexProblem):
         check_shape("minimizers", self.minimizers, (None, dim), self.batch_shape)
         check_shape("hessians", self.hessians, (self.num_tasks, dim, dim), self.batch_shape)
         _check_inside(self.domain, self.minimizers)
-        if np.any(np.linalg.eigvalsh(self.hessians) < 0):
+        largest = np.max(np.abs(self.hessians), axis=(-2, -1), keepdims=True, initial=0.0)
+        rounding = 64 * np.finfo(np.float64).eps * dim * largest
+        if np.any(np.abs(self.hessians - np.swapaxes(self.hessians, -1, -2)) > rounding):
+            raise ValueError("`hessians` should be symmetric")
+        if np.any(np.linalg.eigvalsh(self.hessians) < -rounding[..., 0]):
             raise ValueError(
                 "`hessians` should be positive semidefinite; the problem is not convex"
             )
@@ -60,6 +64,7 @@ class DenseQuadratic(ConvexProblem):
     def constants(self) -> Constants:
         """Exact constants, by eigenvalues and the secular equation."""
         values, vectors = np.linalg.eigh(self.hessians)
+        values = np.maximum(values, 0.0)  # rounding of a zero
         shift = self.domain.center[..., None, :] - self.minimizers  # x = theta - center
         rotated = np.einsum("...tij,...ti->...tj", vectors, shift)
         return _quadratic_constants(values, rotated, self.domain.radius)
@@ -131,12 +136,16 @@ class DiagonalQuadratic(ConvexProblem):
 
     def epigraph(self, theta: cp.Variable, levels: cp.Expression) -> list[cp.Constraint]:
         """The lift: d squares q >= theta^2 serve all tasks, which are then linear in (q, theta)."""
+        # in units of the ball, so that the squares are of order 1
         squares = cp.Variable(self.domain.dim)
-        weighted = self.curvatures * self.minimizers
-        constant = 0.5 * np.sum(weighted * self.minimizers, axis=-1)
+        radius = float(self.domain.radius)
+        offset = (self.minimizers - self.domain.center) / radius
+        energy = 0.5 * radius**2 * self.curvatures
+        unit = (theta - self.domain.center) / radius
+        constant = np.sum(energy * offset * offset, axis=-1)
         return [
-            squares >= cp.square(theta),
-            0.5 * self.curvatures @ squares - weighted @ theta + constant <= levels,
+            squares >= cp.square(unit),
+            energy @ squares - 2 * (energy * offset) @ unit + constant <= levels,
         ]
 
     def dual_bound(self, weights: Float) -> Float:
