@@ -3,7 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from figures import appendix_c, convergence, peers
+from figures import (
+    appendix_c,
+    convergence,
+    geometry,
+    peers,
+    sample_complexity,
+    smoothing,
+    task_count,
+)
 from figures.data import FigureData
 from figures.style import Draw
 from theory.claims.base import Context, Effort
@@ -14,7 +22,7 @@ EFFORT = Effort(
     tasks=10,
     dim=10,
     steps=(10, 20, 35, 65, 120, 230, 430, 800, 1_500, 2_800, 5_300, 10_000),
-    vectors=1,
+    vectors=100_000,
     max_tasks=1_000,
     hard_steps=10_000,
 )
@@ -44,6 +52,15 @@ FIGURES: dict[str, FigureEntry] = {
         FigureEntry("convergence", convergence.SUMMARY, convergence.compute, convergence.draw),
         FigureEntry("appendix_c", appendix_c.SUMMARY, appendix_c.compute, appendix_c.draw),
         FigureEntry("peers", peers.SUMMARY, peers.compute, peers.draw),
+        FigureEntry(
+            "sample_complexity",
+            sample_complexity.SUMMARY,
+            sample_complexity.compute,
+            sample_complexity.draw,
+        ),
+        FigureEntry("smoothing", smoothing.SUMMARY, smoothing.compute, smoothing.draw),
+        FigureEntry("task_count", task_count.SUMMARY, task_count.compute, task_count.draw),
+        FigureEntry("geometry", geometry.SUMMARY, geometry.compute, geometry.draw),
     )
 }
 """Figures by name, in the order in which they are drawn."""
