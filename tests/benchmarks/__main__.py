@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import descent_steps, ledger_efforts
+from tests.benchmarks import descent_steps, ledger_efforts, solver_table
 
 
 def interleaved(variants: dict[str, Callable[[], float]], repeats: int) -> dict[str, np.ndarray]:
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument(
-        "--skip-full", action="store_true", help="leave out the ledger's full effort"
+        "--quick", action="store_true", help="leave out large solver cases and the full ledger"
     )
     options = parser.parse_args()
     console = Console()
@@ -40,7 +40,8 @@ def main() -> None:
     console.print(machine, highlight=False)
     results = {"machine": machine, "date": time.strftime("%Y-%m-%d")}
     results["descent"] = _descent(console, options.repeats)
-    results["ledger"] = ledger_efforts.report(console, skip_full=options.skip_full)
+    results["solver"] = solver_table.report(console, quick=options.quick)
+    results["ledger"] = ledger_efforts.report(console, quick=options.quick)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "theory.json").write_text(json.dumps(results, indent=1) + "\n")
     console.print(f"written to {options.out / 'theory.json'}", highlight=False)

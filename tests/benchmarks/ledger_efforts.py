@@ -11,14 +11,14 @@ from rich.table import Table
 from theory.claims import EFFORTS
 
 
-def report(console: Console, *, skip_full: bool) -> list[dict]:
+def report(console: Console, *, quick: bool) -> list[dict]:
     """Run `python -m theory` at every effort, print and return seconds and verdicts."""
     table = Table(title="The ledger, whole process")
     for column in ("effort", "seconds", "ratio to quick", "exit status"):
         table.add_column(column, justify="right")
     rows = []
     for name in EFFORTS:
-        if name == "full" and skip_full:
+        if name == "full" and quick:
             continue
         with tempfile.TemporaryDirectory() as out, console.status(f"ledger, {name} effort"):
             started = time.perf_counter()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory import bounds
+from theory import sample_bounds
 
 small = st.floats(1e-3, 0.5)
 constant = st.floats(0.1, 10)
@@ -20,7 +20,7 @@ def least(number, enough):
 
 @given(st.integers(1, 20), small, small, constant, constant, constant, constant)
 def test_theorem_5_4(dim, epsilon, delta, loss_range, lipschitz, modulus, risk):
-    found = bounds.theorem_5_4(
+    found = sample_bounds.theorem_5_4(
         dim,
         epsilon,
         delta,
@@ -40,7 +40,7 @@ def test_theorem_5_4(dim, epsilon, delta, loss_range, lipschitz, modulus, risk):
 
 @given(st.integers(1, 20), small, small, constant, constant, st.floats(1e-3, 10))
 def test_localised(dim, epsilon, delta, lipschitz, modulus, risk):
-    found = bounds.localised_samples(
+    found = sample_bounds.localised_samples(
         dim, epsilon, delta, lipschitz=lipschitz, modulus=modulus, start_risk=risk
     )
     radius, spacing = math.sqrt(2 * min(risk, epsilon) / modulus), epsilon / (4 * lipschitz)
@@ -53,18 +53,20 @@ def test_localised(dim, epsilon, delta, lipschitz, modulus, risk):
 def test_noise(epsilon, delta, modulus, condition, size):
     smoothness = condition * modulus
     missed = 2 * modulus**2 * epsilon / smoothness  # least squared gradient noise of a miss
-    moment = bounds.noise_moment_samples(
+    moment = sample_bounds.noise_moment_samples(
         epsilon, delta, smoothness=smoothness, modulus=modulus, noise=size
     )
     assert least(moment, lambda n: size / (n * missed) <= delta)
-    tail = bounds.noise_tail_samples(
+    tail = sample_bounds.noise_tail_samples(
         epsilon, delta, smoothness=smoothness, modulus=modulus, steepness=size
     )
     # mean at most L'/sqrt n, and McDiarmid with differences of 2 L'/n
     deviation = math.sqrt(2 * math.log(1 / delta))
     assert least(tail, lambda n: size / math.sqrt(n) * (1 + deviation) <= math.sqrt(missed))
-    any_start = bounds.interpolating_samples(epsilon, delta, condition=condition, minimax=size)
-    same = bounds.noise_moment_samples(
+    any_start = sample_bounds.interpolating_samples(
+        epsilon, delta, condition=condition, minimax=size
+    )
+    same = sample_bounds.noise_moment_samples(
         epsilon, delta, smoothness=smoothness, modulus=modulus, noise=2 * smoothness * size
     )
     assert abs(any_start - same) <= 1
@@ -72,15 +74,15 @@ def test_noise(epsilon, delta, modulus, condition, size):
 
 def test_no_noise_needs_one_sample():
     shared = {"smoothness": 1.0, "modulus": 0.5}
-    assert bounds.noise_moment_samples(0.1, 0.1, noise=0.0, **shared) == 1
-    assert bounds.noise_tail_samples(0.1, 0.1, steepness=0.0, **shared) == 1
-    assert bounds.interpolating_samples(0.1, 0.1, condition=2.0, minimax=0.0) == 1
+    assert sample_bounds.noise_moment_samples(0.1, 0.1, noise=0.0, **shared) == 1
+    assert sample_bounds.noise_tail_samples(0.1, 0.1, steepness=0.0, **shared) == 1
+    assert sample_bounds.interpolating_samples(0.1, 0.1, condition=2.0, minimax=0.0) == 1
 
 
 def test_values_of_the_ledger():
     """Sign noise on a line, epsilon 0.1: L' = 1 + sqrt 2 and B = (1 + sqrt 2)^2 / 2."""
     reach = 1 + math.sqrt(2)
-    found = bounds.theorem_5_4(
+    found = sample_bounds.theorem_5_4(
         1, 0.1, 0.05, loss_range=reach**2 / 2, lipschitz=reach, modulus=1.0, start_risk=1.0
     )
     assert found == pytest.approx(6.79e4, rel=1e-3)

@@ -11,7 +11,7 @@ from scipy.special import lambertw
 from scipy.stats import multinomial
 
 from taskrobust.weights import softmax_weights
-from theory import bounds
+from theory import bounds, stochastic_bounds
 from theory.claims.finite_laws import noisy_offsets, noisy_slopes
 from theory.descent import descend
 from theory.optima import certify
@@ -161,33 +161,41 @@ positive = st.floats(0.01, 100)
 def test_inexact_gap_is_the_lambert_function_of_the_docstring(tasks, alpha, error):
     argument = (tasks - 1) * math.exp(2 * alpha * error - 1)
     literal = float(lambertw(argument).real) / alpha
-    assert bounds.inexact_softmax_gap(tasks, alpha, error) == pytest.approx(literal, rel=1e-11)
+    assert stochastic_bounds.inexact_softmax_gap(tasks, alpha, error) == pytest.approx(
+        literal, rel=1e-11
+    )
     simple = bounds.softmax_gap(tasks, alpha) + 2 * error
     assert literal <= simple * (1 + 1e-12)
 
 
 def test_inexact_gap_at_its_ends():
-    assert bounds.inexact_softmax_gap(1, 3.0, 0.5) == 0
-    assert bounds.inexact_softmax_gap(5, 2.0, 0.0) == pytest.approx(bounds.softmax_gap(5, 2.0))
-    assert bounds.inexact_softmax_gap(5, 1.0, 1e6) == pytest.approx(2e6, rel=1e-4)  # no overflow
+    assert stochastic_bounds.inexact_softmax_gap(1, 3.0, 0.5) == 0
+    assert stochastic_bounds.inexact_softmax_gap(5, 2.0, 0.0) == pytest.approx(
+        bounds.softmax_gap(5, 2.0)
+    )
+    assert stochastic_bounds.inexact_softmax_gap(5, 1.0, 1e6) == pytest.approx(
+        2e6, rel=1e-4
+    )  # no overflow
 
 
 @given(st.integers(2, 50), positive, positive, st.integers(1, 100))
 def test_minibatch_bounds_are_the_formulas_of_the_docstrings(tasks, alpha, noise, batch):
     smooth = alpha * noise**2 / (2 * batch)
     floor = noise * math.sqrt(2 * math.log(tasks) / batch)
-    bias = bounds.minibatch_bias(tasks, alpha, noise, batch)
+    bias = stochastic_bounds.minibatch_bias(tasks, alpha, noise, batch)
     assert bias == pytest.approx(min(smooth, floor), rel=1e-12)
     setting = Setting(tasks, 25, 0.5, 3.0)
     total = 0.5 * 3.0 / 5 + math.log(tasks) / alpha + bias
-    assert bounds.minibatch(setting, alpha, noise, batch) == pytest.approx(total, rel=1e-12)
+    assert stochastic_bounds.minibatch(setting, alpha, noise, batch) == pytest.approx(
+        total, rel=1e-12
+    )
 
 
 @given(st.floats(0, 0.99), st.integers(0, 30))
 def test_moving_average_noise_is_the_sum_over_batches(decay, updates):
     shares = [decay**updates, *((1 - decay) * decay**j for j in range(updates))]
     literal = math.sqrt(2 * math.log(2 * 7) * sum(s * s for s in shares) / 4) * 0.3
-    found = bounds.moving_average_noise(7, 0.3, 4, decay, updates)
+    found = stochastic_bounds.moving_average_noise(7, 0.3, 4, decay, updates)
     assert found == pytest.approx(literal, rel=1e-9)
 
 
@@ -196,5 +204,5 @@ def test_moving_average_lag_is_the_mean_age(decay):
     ages = sum((1 - decay) * decay**j * j for j in range(2_000))
     setting = Setting(3, 10, 1.0, 2.0)
     for delay in (0, 1):
-        found = bounds.moving_average_lag(setting, 0.1, decay, delay)
+        found = stochastic_bounds.moving_average_lag(setting, 0.1, decay, delay)
         assert found == pytest.approx(0.4 * (ages + delay), rel=1e-9, abs=1e-12)

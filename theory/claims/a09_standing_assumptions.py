@@ -31,7 +31,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import binom
 
-from theory import bounds
+from theory import sample_bounds
 from theory.claims.base import Claim, Context
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify
@@ -164,7 +164,7 @@ def _footnote() -> Iterator[Check]:
     ):
         constants = problem.constants()
         bound = int(
-            bounds.theorem_5_4(
+            sample_bounds.theorem_5_4(
                 1,
                 EPSILON,
                 DELTA,

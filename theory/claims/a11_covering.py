@@ -22,7 +22,7 @@ from itertools import combinations
 
 import numpy as np
 
-from theory import bounds
+from theory import sample_bounds
 from theory.claims.base import Claim, Context
 from theory.judge import Check, Measurement, holds, refuted
 from theory.problems import Float
@@ -101,7 +101,7 @@ def _intervals() -> Iterator[Check]:
     for radius, spacing in _interval_sizes():
         count = len(interval_cover(radius, spacing))
         witness = f"[−R, R], R={radius}, ε={spacing}"
-        bound = float(bounds.covering_number(float(radius), float(spacing), 1))
+        bound = float(sample_bounds.covering_number(float(radius), float(spacing), 1))
         exact.append(Measurement.value(count, math.ceil(radius / spacing), witness))
         lemma.append(Measurement.value(count, bound, witness))
         if (2 * radius / spacing).denominator == 1:
@@ -132,7 +132,7 @@ def _nets(context: Context) -> Iterator[Check]:
             points = body(rng, shape, dim, count)
             for ratio in ratios:
                 net = maximal_net(points, 1 / ratio)
-                bound = float(bounds.covering_number(1.0, 1 / ratio, dim))
+                bound = float(sample_bounds.covering_number(1.0, 1 / ratio, dim))
                 witness = f"{shape}, d={dim}, R/ε={ratio:g}, {len(points)} points"
                 sizes.append(Measurement.value(len(net), bound, witness))
                 reach.append(Measurement.value(_farthest(points, net), 1 / ratio, witness))

@@ -33,7 +33,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.stats import binom
 
-from theory import bounds
+from theory import sample_bounds
 from theory.claims.base import Claim, Context
 from theory.judge import Check, Measurement, holds
 from theory.problems import Float
@@ -171,7 +171,7 @@ def _union_bound() -> Check:
     for samples in (100, 1_000, 10_000, 30_000, 50_000, 68_000):
         # |z̄| R ≥ ε/2 is z̄²/2 ≥ ε²/(8R²), R² = 2
         exact = float(line_failures(EPSILON**2 / 16, np.array([samples]))[0])
-        cover = bounds.covering_number(radius, epsilon / (8 * constants.lipschitz), 1)
+        cover = sample_bounds.covering_number(radius, epsilon / (8 * constants.lipschitz), 1)
         tail = 2 * cover * math.exp(-samples * epsilon**2 / (8 * constants.loss_range**2))
         witness = f"½θ²+zθ, ε={EPSILON}, R=√2, n={samples}"
         found.append(Measurement.value(exact, tail, witness))
@@ -217,7 +217,7 @@ def _gain(context: Context) -> Check:
         reach = max(steepness, 1.0)
         at_average, at_minimax = (
             float(
-                bounds.theorem_5_4(
+                sample_bounds.theorem_5_4(
                     1,
                     epsilon,
                     0.05,

@@ -30,7 +30,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from taskrobust.weights import smooth_max, softmax_weights
-from theory import bounds
+from theory import bounds, stochastic_bounds
 from theory.claims import b03_moving_average
 from theory.claims.base import Claim, Context
 from theory.claims.finite_laws import draws, error_norms, expected_gap, noisy_slopes, random_laws
@@ -135,7 +135,7 @@ def _surrogate(context: Context, laws: dict[str, FiniteLaw]) -> Iterator[Check]:
         for alpha, size in product(_SHARPNESS, _SIZES):
             smooth = smooth_max(losses, alpha)
             surrogate = expected_smooth_max(law, theta, alpha, size)
-            allowed = bounds.minibatch_bias(law.num_tasks, alpha, law.noise(theta), size)
+            allowed = stochastic_bounds.minibatch_bias(law.num_tasks, alpha, law.noise(theta), size)
             witness = f"{name}, α={alpha:g}, b={size}, worst of 50 points"
             above = max(float(np.max(worst - smooth)), float(np.max(smooth - surrogate)))
             order.append(Measurement.value(above, 0.0, witness, scale=scale))
@@ -154,7 +154,9 @@ def _bias_approached() -> Check:
         signs = np.array(list(product((-1.0, 1.0), repeat=tasks)))
         alpha = 1e-3
         surrogate = float(np.mean(smooth_max(signs, alpha)))
-        share = (surrogate - math.log(tasks) / alpha) / bounds.minibatch_bias(tasks, alpha, 1.0, 1)
+        share = (surrogate - math.log(tasks) / alpha) / stochastic_bounds.minibatch_bias(
+            tasks, alpha, 1.0, 1
+        )
         witness = f"T={tasks} independent signs, α=0.001, b=1, {len(signs)} batches"
         measured.append(Measurement.value(share, 1 - 1 / tasks, witness, tolerance=1e-5))
     statement = "(G−F_α)/(ασ²/(2b)) → 1−1/T as α → 0"
@@ -167,7 +169,9 @@ def _best_sharpness() -> Check:
     for tasks, noise, size in ((2, 1.0, 1), (10, 0.3, 8), (1_000, 5.0, 64)):
         best = math.sqrt(2 * size * math.log(tasks)) / noise
         grid = best * np.append(np.geomspace(1e-3, 1e3, 2_001), math.inf)
-        total = bounds.smoothing(tasks, grid) + bounds.minibatch_bias(tasks, grid, noise, size)
+        total = bounds.smoothing(tasks, grid) + stochastic_bounds.minibatch_bias(
+            tasks, grid, noise, size
+        )
         floor = noise * math.sqrt(2 * math.log(tasks) / size)
         witness = f"T={tasks}, σ={noise:g}, b={size}, α of "
         for value, place in (
@@ -192,7 +196,7 @@ def _weight_bias(context: Context, laws: dict[str, FiniteLaw]) -> Iterator[Check
             losses, risks = law.batch_losses(theta[None], frequencies), law.losses(theta)
             change = softmax_weights(losses, alpha) - softmax_weights(risks, alpha)
             error = np.max(np.abs(losses - risks), axis=-1)
-            bound = bounds.weight_bias(alpha, chances @ error, chances @ error**2)
+            bound = stochastic_bounds.weight_bias(alpha, chances @ error, chances @ error**2)
             witness = f"{name}, α={alpha:g}, b={size}"
             value = float(np.sum(np.abs(chances @ change)))
             weight_bias.append(Measurement.value(value, bound, witness, scale=1.0))
@@ -223,7 +227,7 @@ def _all_paths(context: Context) -> Check:
             setting, schedule, start = _plan(law, best.point, _PATH, alpha, rng)
             run = descend_minibatch(law, schedule, start, lambda k: np.eye(2)[paths[:, k]])
             value = float(chances @ np.max(law.losses(run.average), axis=-1))
-            bound = bounds.minibatch(setting, alpha, float(law.noise(best.point)), 1)
+            bound = stochastic_bounds.minibatch(setting, alpha, float(law.noise(best.point)), 1)
             measured.append(
                 Measurement(
                     value - float(best.upper),
@@ -249,7 +253,7 @@ def _rate(context: Context) -> Iterator[Check]:
             context.note(f"B3 minibatch descent, b={size}, K={steps}")
             setting, schedule, start = _plan(law, best.point, steps, alpha, rng)
             run = descend_minibatch(law, schedule, start, draws(rng, law, size))
-            bound = float(bounds.minibatch(setting, alpha, noise, size))
+            bound = float(stochastic_bounds.minibatch(setting, alpha, noise, size))
             witness = f"noisy slopes, S={values}, α={alpha:.3g}, b={size}, K={steps}"
             measured.append(expected_gap(law, best, run.average, bound, witness))
     statement = "E gap ≤ R0L'/√K+logT/α+bias"

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskrobust.weights import softmax_weights
-from theory import bounds
+from theory import bounds, stochastic_bounds
 from theory.claims.base import Context
 from theory.claims.finite_laws import draws, expected_gap, noisy_offsets
 from theory.judge import Check, Measurement, holds, refuted
@@ -79,7 +79,7 @@ def _inexact_gap(context: Context) -> Iterator[Check]:
         ratio = _stale_gap(losses, losses + away, alpha) * alpha
         for list_, bound in (
             (simple, bounds.softmax_gap(tasks, alpha) + 2 * error),
-            (sharp, bounds.inexact_softmax_gap(tasks, alpha, error)),
+            (sharp, stochastic_bounds.inexact_softmax_gap(tasks, alpha, error)),
         ):
             worst = int(np.argmax(ratio / (alpha * bound)))
             place = f"T={tasks}, worst of {count}: αδ={alpha[worst] * error[worst]:.3g}"
@@ -96,7 +96,7 @@ def _inexact_gap(context: Context) -> Iterator[Check]:
 
 def _extremal(tasks: int, error: float) -> Measurement:
     """The extremal pair at alpha = 1."""
-    bound = float(bounds.inexact_softmax_gap(tasks, 1.0, error))
+    bound = float(stochastic_bounds.inexact_softmax_gap(tasks, 1.0, error))
     losses, away = np.full(tasks, -(1 + bound)), np.full(tasks, error)
     losses[0], away[0] = 0.0, -error
     value = float(_stale_gap(losses, losses + away, np.asarray(1.0)))
@@ -128,7 +128,9 @@ def _largest_lag(name: str, law: FiniteLaw, decay: float, delay: int, steps: int
     memory = MovingAverage(decay, include_current=delay == 0)
     start = law.domain.center
     run = descend_minibatch(law, schedule, start, lambda _: law.probabilities[None], memory)
-    bound = bounds.moving_average_lag(setting, float(schedule.step_size[0]), decay, delay)
+    bound = stochastic_bounds.moving_average_lag(
+        setting, float(schedule.step_size[0]), decay, delay
+    )
     return Measurement.value(
         float(np.max(run.weight_error)),
         bound,
@@ -148,7 +150,9 @@ def _noise(laws: dict[str, FiniteLaw]) -> Check:
             law, still, law.domain.center, _sequences(law, paths), MovingAverage(decay)
         )
         noise = law.noise(law.domain.center)
-        allowed = bounds.moving_average_noise(law.num_tasks, noise, 1, decay, np.arange(_PATH))
+        allowed = stochastic_bounds.moving_average_noise(
+            law.num_tasks, noise, 1, decay, np.arange(_PATH)
+        )
         for updates in (0, 1, _PATH - 1):
             value = float(run.weight_error[updates] @ chances)
             witness = f"{name}, β={decay:g}, b=1, {updates} updates, all sequences"
@@ -188,8 +192,8 @@ def _best_decay() -> Check:
         best = best_decay(setting, noise, batch)
         size = 1 / (2.0 * np.sqrt(steps))
         cost = [
-            bounds.moving_average_lag(setting, size, decay, 1)
-            + bounds.moving_average_noise(4, noise, batch, decay, 10**7)
+            stochastic_bounds.moving_average_lag(setting, size, decay, 1)
+            + stochastic_bounds.moving_average_noise(4, noise, batch, decay, 10**7)
             for decay in (best, *grid)
         ]
         witness = f"σ={noise:g}, b={batch}, K={steps}, R0=1, L'=2, T=4: β={best:.4g}"
@@ -211,8 +215,10 @@ def _rate(context: Context) -> Check:
         setting = Setting(4, steps, np.linalg.norm(start - best.point), law.constants().lipschitz)
         schedule = SCHEDULES["sharpened"](setting)
         run = descend_minibatch(law, schedule, start, draws(rng, law, size), MovingAverage(decay))
-        noise = bounds.moving_average_noise(4, law.noise(start), size, decay, np.arange(steps))
-        lag = bounds.moving_average_lag(setting, schedule.step_size[0], decay, 1)
+        noise = stochastic_bounds.moving_average_noise(
+            4, law.noise(start), size, decay, np.arange(steps)
+        )
+        lag = stochastic_bounds.moving_average_lag(setting, schedule.step_size[0], decay, 1)
         bound = bounds.sharpened(setting, schedule.alpha) + 2 * (lag + np.mean(noise))
         witness = f"noisy offsets, S=4, β={decay:g}, b={size}, K={steps}"
         measured.append(expected_gap(law, best, run.average, float(bound), witness))

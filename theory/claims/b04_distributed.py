@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from taskrobust.weights import smooth_max, softmax_weights
-from theory import bounds
+from theory import bounds, stochastic_bounds
 from theory.claims.base import Claim, Context
 from theory.claims.finite_laws import random_laws
 from theory.judge import Check, Measurement, holds, refuted
@@ -119,13 +119,15 @@ def _difference(context: Context, laws: dict[str, FiniteLaw]) -> Iterator[Check]
         excess = float(np.mean(smooth_max(losses, alpha)) - smooth_max(losses.mean(0), alpha))
         scale = float(np.max(np.abs(losses))) + math.log(law.num_tasks) / alpha
         size = np.max(np.abs(spread), axis=-1)
-        bound = bounds.shard_difference(alpha, np.mean(size**2), np.mean(np.max(spread, -1)))
+        bound = stochastic_bounds.shard_difference(
+            alpha, np.mean(size**2), np.mean(np.max(spread, -1))
+        )
         below.append(Measurement.value(excess, 0.0, witness, scale=scale))
         above.append(Measurement.value(excess, bound, witness, scale=scale))
         lipschitz = float(law.constants().lipschitz)
         gap = _averaged(law, theta, alpha, shards) - _global(law, theta, alpha, shards)
         distance = float(np.linalg.norm(gap))
-        change = lipschitz * float(np.mean(bounds.softmax_change(alpha, size)))
+        change = lipschitz * float(np.mean(stochastic_bounds.softmax_change(alpha, size)))
         slopes.append(Measurement.value(distance, change, witness, scale=lipschitz))
         simple = lipschitz * min(2.0, alpha * float(np.mean(size)))
         crude.append(Measurement.value(distance, simple, witness, scale=lipschitz))
@@ -146,7 +148,7 @@ def _approached() -> Iterator[Check]:
             losses = np.array([[spread, -spread], [-spread, spread]])
             excess = float(np.mean(smooth_max(losses, sharpness)))
             excess -= float(smooth_max(np.zeros(2), sharpness))
-            bound = float(bounds.shard_difference(sharpness, spread**2, spread))
+            bound = float(stochastic_bounds.shard_difference(sharpness, spread**2, spread))
             witness = f"f=±({spread:g}, −{spread:g}), α={sharpness:g}"
             measured.append(Measurement.value(excess / bound, 1.0, witness, tolerance=1e-6))
         statement = f"workers ±(r,−r): difference/({limit}) → 1"
@@ -162,7 +164,9 @@ def _shards(context: Context, laws: dict[str, FiniteLaw]) -> Iterator[Check]:
         smooth = {a: float(smooth_max(law.losses(theta), a)) for a in (1e-3, *_SHARPNESS)}
         for alpha, local in product(_SHARPNESS, (1, 2)):
             value = float(expected_smooth_max(law, theta, alpha, local)) - smooth[alpha]
-            bound = float(bounds.minibatch_bias(law.num_tasks, alpha, law.noise(theta), local))
+            bound = float(
+                stochastic_bounds.minibatch_bias(law.num_tasks, alpha, law.noise(theta), local)
+            )
             witness = f"{name}, α={alpha:g}, M={workers}, {local} samples a worker"
             bias.append(Measurement.value(value, bound, witness, scale=abs(smooth[alpha])))
         alone, together = (

@@ -42,7 +42,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.stats import chi2
 
-from theory import bounds
+from theory import sample_bounds
 from theory.claims.base import Claim, Context
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify
@@ -93,7 +93,7 @@ def _literal(context: Context, rows: tuple[Row, ...]) -> Iterator[Check]:
             small.append(Measurement.value(noise, limit, witness, scale=scale))
             minimal.append(Measurement.value(risk.minimum, optimum, witness))
         for row in (r for r in measured if r.point.tasks == tasks):
-            bound = bounds.interpolating_samples(
+            bound = sample_bounds.interpolating_samples(
                 row.epsilon,
                 row.point.delta,
                 condition=_sample_smoothness(samples) / samples.modulus,
@@ -132,7 +132,7 @@ def _rate(rows: tuple[Row, ...], counts: dict[Fraction, int]) -> Iterator[Check]
         slopes.append(Measurement.value(slope, 1.0, witness, tolerance=0.05))
         theorem = [
             float(
-                bounds.theorem_5_4(
+                sample_bounds.theorem_5_4(
                     1,
                     float(epsilon),
                     DELTA,

@@ -33,7 +33,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from theory import bounds
+from theory import sample_bounds
 from theory.claims.base import Claim, Context
 from theory.judge import Check, Measurement, holds, refuted
 from theory.sampling.erm import free_minimizers
@@ -139,7 +139,7 @@ def _step(rows: list[Row]) -> Iterator[Check]:
 def _frozen(row: Row, start_risk: float) -> float:
     """(13) with the constants of one row and the start of another."""
     return float(
-        bounds.theorem_5_4(
+        sample_bounds.theorem_5_4(
             row.point.dim,
             row.epsilon,
             row.point.delta,

@@ -167,7 +167,8 @@ class Claim:
     """A claim of the paper, with its source, as printed and as corrected.
 
     Attributes:
-        key: its name in the ledger, A1 to A14 for the paper, B1 to B7 for sharpened results.
+        key: its name in the ledger: A for the paper, B for sharpened results, D for peer
+            algorithms, E for the checks that come next.
         title: a few words.
         source: where the paper says it.
         printed: the statement as printed.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from theory import bounds
+from theory import sample_bounds
 from theory.claims.base import Context, Effort
 from theory.sampling.points import Point, evaluate
 from theory.sampling.sweep import sweep
@@ -78,7 +78,7 @@ class Row:
     def theorem(self) -> float:
         """Eq. (13)."""
         return float(
-            bounds.theorem_5_4(
+            sample_bounds.theorem_5_4(
                 self.point.dim,
                 self.epsilon,
                 self.point.delta,
@@ -92,7 +92,7 @@ class Row:
     def localised(self) -> float:
         """B5 (i)."""
         return float(
-            bounds.localised_samples(
+            sample_bounds.localised_samples(
                 self.point.dim,
                 self.epsilon,
                 self.point.delta,
@@ -105,7 +105,7 @@ class Row:
     def moment(self) -> float:
         """B5 (ii), Chebyshev."""
         return float(
-            bounds.noise_moment_samples(
+            sample_bounds.noise_moment_samples(
                 self.epsilon,
                 self.point.delta,
                 smoothness=self.smoothness,
@@ -117,7 +117,7 @@ class Row:
     def tail(self) -> float:
         """B5 (ii), McDiarmid."""
         return float(
-            bounds.noise_tail_samples(
+            sample_bounds.noise_tail_samples(
                 self.epsilon,
                 self.point.delta,
                 smoothness=self.smoothness,

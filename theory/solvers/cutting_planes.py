@@ -7,7 +7,7 @@ its multipliers, which are made a point of the simplex first, and its points are
 
 from dataclasses import dataclass
 
-import clarabel  # type: ignore[import-untyped]
+import clarabel
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse

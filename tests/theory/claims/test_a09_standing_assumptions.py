@@ -52,7 +52,7 @@ def test_a_certain_sample_is_its_own_expectation(context, monkeypatch):
 
 
 def test_a_bound_without_the_samples_constants_fails(context, monkeypatch):
-    monkeypatch.setattr(a09.bounds, "theorem_5_4", lambda *_, **__: 1_547)
+    monkeypatch.setattr(a09.sample_bounds, "theorem_5_4", lambda *_, **__: 1_547)
     assert verdicts(a09.CLAIM, context)["sample B, L'"] is Verdict.FAILS
 
 

@@ -21,13 +21,13 @@ def test_monotonicity_is_refuted_and_the_rest_holds(context):
 
 
 def test_a_bound_with_the_radius_for_the_diameter_fails(context, monkeypatch):
-    monkeypatch.setattr(a11.bounds, "covering_number", lambda r, e, d: (1 + r / e) ** d)
+    monkeypatch.setattr(a11.sample_bounds, "covering_number", lambda r, e, d: (1 + r / e) ** d)
     found = verdicts(a11.CLAIM, context)
     assert found["attained"] is found["every subset"] is Verdict.FAILS
 
 
 def test_a_bound_without_the_one_fails(context, monkeypatch):
-    monkeypatch.setattr(a11.bounds, "covering_number", lambda r, e, d: (2 * r / e) ** d)
+    monkeypatch.setattr(a11.sample_bounds, "covering_number", lambda r, e, d: (2 * r / e) ** d)
     found = verdicts(a11.CLAIM, context)
     assert found["Lemma B.3"] is found["attained"] is Verdict.FAILS
 

@@ -35,8 +35,10 @@ def test_only_the_lower_end_of_an_interval_falsifies(context, monkeypatch):
 
 @pytest.mark.parametrize("divisor", [1e4, 1e6])
 def test_a_much_smaller_bound_fails(context, monkeypatch, divisor):
-    theorem = table.bounds.theorem_5_4
-    monkeypatch.setattr(table.bounds, "theorem_5_4", lambda *a, **k: theorem(*a, **k) / divisor)
+    theorem = table.sample_bounds.theorem_5_4
+    monkeypatch.setattr(
+        table.sample_bounds, "theorem_5_4", lambda *a, **k: theorem(*a, **k) / divisor
+    )
     found = verdicts(a12.CLAIM, context)
     assert found["(13), exact"] is Verdict.FAILS
     assert found["looseness"] is Verdict.FAILS
@@ -87,7 +89,7 @@ def test_a_bound_linear_in_the_radius_gains_more(context, monkeypatch):
     def linear(dim, epsilon, _, *, loss_range, start_risk, **__):
         return 8 * dim * (loss_range / epsilon) ** 2 * start_risk / epsilon
 
-    monkeypatch.setattr(a12.bounds, "theorem_5_4", linear)
+    monkeypatch.setattr(a12.sample_bounds, "theorem_5_4", linear)
     assert verdicts(a12.CLAIM, context)["gain of θ_max"] is Verdict.FAILS
 
 

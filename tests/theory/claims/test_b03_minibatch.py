@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.theory.claims.helpers import verdicts
-from theory import bounds, stochastic
+from theory import bounds, stochastic, stochastic_bounds
 from theory.claims import b03_minibatch as b03
 from theory.claims import b03_moving_average as averaged
 from theory.claims import finite_laws
@@ -72,8 +72,8 @@ def test_a_surrogate_of_smaller_batches_breaks_the_bias(context, monkeypatch):
     ],
 )
 def test_other_constants_fail(context, monkeypatch, name, factor, lines):
-    right = getattr(bounds, name)
-    monkeypatch.setattr(bounds, name, lambda *args: factor * right(*args))
+    right = getattr(stochastic_bounds, name)
+    monkeypatch.setattr(stochastic_bounds, name, lambda *args: factor * right(*args))
     assert bad(context, *lines) == [Verdict.FAILS] * len(lines)
 
 
@@ -81,7 +81,7 @@ def test_other_constants_fail(context, monkeypatch, name, factor, lines):
 def test_stale_losses_that_count_once_fail(context, monkeypatch):
     """The error enters twice: the maximum is misjudged, and so is the average."""
     monkeypatch.setattr(
-        bounds,
+        stochastic_bounds,
         "inexact_softmax_gap",
         lambda tasks, alpha, error: bounds.softmax_gap(tasks, alpha) + error,
     )

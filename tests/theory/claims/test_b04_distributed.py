@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.theory.claims.helpers import verdicts
-from theory import bounds
+from theory import stochastic_bounds
 from theory.claims import b04_distributed as b04
 from theory.judge import Verdict
 
@@ -43,8 +43,8 @@ def test_workers_that_share_their_losses_compute_the_global_softmax(context, mon
     ],
 )
 def test_other_constants_fail(context, monkeypatch, name, factor, lines):
-    right = getattr(bounds, name)
-    monkeypatch.setattr(bounds, name, lambda *args: factor * right(*args))
+    right = getattr(stochastic_bounds, name)
+    monkeypatch.setattr(stochastic_bounds, name, lambda *args: factor * right(*args))
     assert bad(context, *lines) == [Verdict.FAILS] * len(lines)
 
 

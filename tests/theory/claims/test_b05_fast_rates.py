@@ -33,8 +33,8 @@ def test_larger_complexities_fail(context, monkeypatch, line):
     ],
 )
 def test_bounds_far_below_fail(context, monkeypatch, name, line):
-    bound = getattr(b05.bounds, name)
-    monkeypatch.setattr(b05.bounds, name, lambda *a, **k: bound(*a, **k) / 1e6)
+    bound = getattr(b05.sample_bounds, name)
+    monkeypatch.setattr(b05.sample_bounds, name, lambda *a, **k: bound(*a, **k) / 1e6)
     assert verdicts(b05.CLAIM, context)[line] is Verdict.FAILS
 
 
