@@ -47,7 +47,7 @@ _INSTANCES: Mapping[str, tuple[str, str, str]] = {
 """Colour, line or marker, and legend."""
 
 _BATCH_COLOURS = (style.VERMILLION, style.PURPLE, style.BLUE)
-_INFINITE = 1_500.0
+INFINITE = 1_500.0
 """Where the hard maximum stands on the axis."""
 
 
@@ -158,11 +158,11 @@ def _draw_minibatch(axes: Axes, rows: FigureData, sizes: Sequence[int]) -> None:
             axes.plot(x, end, color=color, marker="_", ms=5, lw=0.6)
         style.label(axes, f"b = {size}", (x[-1], high[-1]), xytext=(0, 5), color=color, ha="right")
         style.label(
-            axes, f"bound B3, b = {size}", (_INFINITE, bound["upper"][-1]), xytext=(0, 4),
+            axes, f"bound B3, b = {size}", (INFINITE, bound["upper"][-1]), xytext=(0, 4),
             color=color, ha="right",
         )  # fmt: skip
     axes.set(xscale="log", yscale="log", ylabel="expected gap (loss units)")
-    axes.set_xticks([1, 10, 100, _INFINITE], ["1", "10", "100", "∞"])
+    axes.set_xticks([1, 10, 100, INFINITE], ["1", "10", "100", "∞"])
     axes.set_xlabel(r"sharpness $\alpha$, per loss unit; $\bigstar$: $\sqrt{2b\,\log T}/\sigma$")
     axes.set_ylim(bottom=0.015)
     text = f"tasks θ + z, −θ/2 with z = ±1;\nbars: mean ± {ERRORS:.0f} standard errors"
@@ -171,4 +171,4 @@ def _draw_minibatch(axes: Axes, rows: FigureData, sizes: Sequence[int]) -> None:
 
 def _place(x: Any) -> Any:
     """Abscissae, that of the hard maximum at the end of the axis."""
-    return np.where(np.isfinite(x), x, _INFINITE)
+    return np.where(np.isfinite(x), x, INFINITE)

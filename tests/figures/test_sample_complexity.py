@@ -99,7 +99,7 @@ def test_title_says_what_the_numbers_say(measured):
     early = start & (measured["start_risk"] == 0.001)
     moved = altered(measured, "upper", lambda x: x + 1, early)
     assert "otherwise" in sample_complexity.finding(moved)
-    broken = altered(measured, "theorem", lambda x: 0 * x, late)
+    broken = altered(measured, "theorem", lambda x: 0 * x + 1, late)
     assert "is violated" in sample_complexity.finding(broken)
 
 
