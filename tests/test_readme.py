@@ -54,3 +54,19 @@ def test_own_problem_is_plotted(own_problem):
 
     figure = draw(own_problem["result"])
     assert {line.get_label() for line in figure.axes[0].get_lines()} >= {"sharpened"}
+
+
+def test_shown_ledger_lines_are_those_of_the_ledger(capsys, tmp_path):
+    """Names, statements and verdicts; the numbers depend on the effort."""
+    from theory.__main__ import main
+
+    shown = re.search(r"<!-- ledger -->\n```\n(.*?)```", README, flags=re.DOTALL).group(1)
+    assert main(["--claim", "A4", "A6", "--effort", "quick", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    verdicts = ("holds", "holds as corrected", "refuted as printed")
+    lines = [line for line in shown.splitlines() if line.rstrip().endswith(verdicts)]
+    assert len(lines) >= 12
+    for line in lines:
+        verdict = max((v for v in verdicts if line.endswith(v)), key=len)
+        same = [p for p in printed.splitlines() if p[:54] == line[:54]]
+        assert any(p.rstrip().endswith(verdict) for p in same), line
