@@ -195,8 +195,8 @@ def draw(data: FigureData) -> Figure:
         Line2D([], [], color=color, ls=line, label=text) for color, line, text in _LOOKS.values()
     ]
     measured = [
-        Line2D([], [], color=style.BLUE, marker=marker, ls="none", label=text)
-        for marker, text in (("o", "$N$, exact"), ("$\\mathsf{I}$", "$N$, interval"))
+        Line2D([], [], color=style.BLUE, marker=marker, ms=size, ls="none", label=text)
+        for marker, size, text in (("o", 4, "$N$, exact"), ("$\\mathsf{I}$", 9, "$N$, interval"))
     ]
     figure.legend(handles=[*measured, *handles], loc="lower center", ncols=7, columnspacing=1.3)
     return figure

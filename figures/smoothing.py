@@ -156,7 +156,7 @@ def _draw_minibatch(axes: Axes, rows: FigureData, sizes: Sequence[int]) -> None:
         axes.vlines(x, low, high, color=color, lw=3.0)
         for end in (low, high):
             axes.plot(x, end, color=color, marker="_", ms=5, lw=0.6)
-        style.label(axes, f"b = {size}", (x[-1], high[-1]), xytext=(0, 5), color=color, ha="right")
+        style.label(axes, f"b = {size}", (x[-1], high[-1]), xytext=(0, 2), color=color, ha="right")
         style.label(
             axes, f"bound B3, b = {size}", (INFINITE, bound["upper"][-1]), xytext=(0, 4),
             color=color, ha="right",

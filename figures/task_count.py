@@ -252,7 +252,7 @@ def _draw_minimisers(axes: Axes, data: FigureData) -> None:
     """Bias of minimisers of the smooth maximum."""
     axes.set_title("minimisers of the smooth maximum")
     worst = data.where(panel="losses", series="c_T")
-    axes.plot(worst["tasks"], worst["upper"], color=style.BLACK)
+    axes.plot(worst["tasks"], worst["upper"], color=style.BLACK, lw=1.0, zorder=3, label="$c_T$")
     for kind, (color, marker) in _KINDS.items():
         for alpha, line, fill in zip(SHARPNESS, ("-", ":"), ("full", "none"), strict=True):
             rows = data.where(panel="minimisers", series=f"{kind}, {alpha:g}")
