@@ -72,20 +72,22 @@ def weighted_sum(tensor, alpha, present=None):
     return torch.sum(softmax_weights(tensor, alpha, present) * torch.arange(1, len(tensor) + 1))
 
 
-def test_gradients_at_infinite_sharpness_are_those_of_the_hard_maximum():
+@pytest.mark.parametrize("alpha", [math.inf, np.array(math.inf)], ids=["number", "array"])
+def test_gradients_at_infinite_sharpness_are_those_of_the_hard_maximum(alpha):
     f = np.array([1.0, 3.0, 3.0, -2.0])
-    np.testing.assert_array_equal(gradient(smooth_max, f, math.inf), [0.0, 0.5, 0.5, 0.0])
-    np.testing.assert_array_equal(gradient(weighted_sum, f, math.inf), np.zeros(4))
-    np.testing.assert_array_equal(gradient(softmax_gap, f, math.inf), np.zeros(4))
+    np.testing.assert_array_equal(gradient(smooth_max, f, alpha), [0.0, 0.5, 0.5, 0.0])
+    np.testing.assert_array_equal(gradient(weighted_sum, f, alpha), np.zeros(4))
+    np.testing.assert_array_equal(gradient(softmax_gap, f, alpha), np.zeros(4))
 
 
+@pytest.mark.parametrize("kind", [float, np.array], ids=["number", "array"])
 @pytest.mark.parametrize("alpha", [0.0, 1e-308, 1.0, 1e308])
-def test_gradients_are_finite_beside_infinite_losses_and_huge_sharpness(alpha):
+def test_gradients_are_finite_beside_infinite_losses_and_huge_sharpness(alpha, kind):
     for f in ([1.0, -math.inf, 2.0, 2.0], [math.inf, 0.0, 1.0, 2.0]):
-        assert np.all(np.isfinite(gradient(weighted_sum, np.array(f), alpha)))
+        assert np.all(np.isfinite(gradient(weighted_sum, np.array(f), kind(alpha))))
         if alpha > 0:
             w = softmax_weights(np.array(f), alpha)
-            found = gradient(smooth_max, np.array(f), alpha)
+            found = gradient(smooth_max, np.array(f), kind(alpha))
             assert_near(found, w, 0.0, 64 * EPS)
 
 
@@ -188,10 +190,11 @@ def test_attached_weights_are_not_the_step_of_algorithm_1():
     assert_near(attached - step, np.array([difference]), 1e-12)
 
 
-def test_sharpness_may_be_learned():
-    f = torch.tensor([0.0, 1.0, 3.0], dtype=torch.float64)
+@pytest.mark.parametrize("present", [None, torch.tensor([True, False, True, True])])
+def test_sharpness_may_be_learned(present):
+    f = torch.tensor([0.0, 9.0, 1.0, 3.0], dtype=torch.float64)
     alpha = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-    weights = softmax_weights(f, alpha)
+    weights = softmax_weights(f, alpha, present)
     slope = torch.autograd.grad(torch.sum(weights * f), alpha)[0]
     variance = torch.sum(weights * (f - torch.sum(weights * f)) ** 2)
     assert_near(slope, variance.detach(), 1e-12)
