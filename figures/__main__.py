@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from figures.data import FigureData
     from figures.registry import FigureEntry
     from figures.terminal import Watch
+    from theory.testbed import Context
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from figures import style, terminal
         from figures.data import DataError
-        from figures.registry import FIGURES
+        from figures.registry import EFFORT, FIGURES
+        from theory.testbed import Context
     except ModuleNotFoundError as error:
         return report_missing_extra("python -m figures", error)
     parser = _parser(list(FIGURES), list(style.FORMATS))
@@ -39,15 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     entries = [FIGURES[name] for name in dict.fromkeys(options.figure or FIGURES)]
     writable_directory(parser, options.out)
     with terminal.watching(len(entries)) as watch:
+        context = Context(EFFORT, options.seed, watch.note)
         for entry in entries:
             try:
-                _make(entry, options, watch)
+                _make(entry, options, context, watch)
             except DataError as error:
                 parser.error(f"argument --from-data: {error}")
     return 0
 
 
-def _make(entry: "FigureEntry", options: argparse.Namespace, watch: "Watch") -> None:
+def _make(
+    entry: "FigureEntry", options: argparse.Namespace, context: "Context", watch: "Watch"
+) -> None:
     """Compute and save the data, unless there are saved ones; draw and save the picture."""
     from figures import data, style
 
@@ -56,7 +61,7 @@ def _make(entry: "FigureEntry", options: argparse.Namespace, watch: "Watch") -> 
     written = []
     if source is None:
         source = options.out
-        data.save(_computed(entry, options.seed, watch), source)
+        data.save(_computed(entry, context), source)
         written = [source / f"{entry.name}.{suffix}" for suffix in ("csv", "json")]
     watch.note("drawing")
     # Always from the files, so that the picture shows what was saved.
@@ -66,18 +71,16 @@ def _make(entry: "FigureEntry", options: argparse.Namespace, watch: "Watch") -> 
     watch.written([path, *written])
 
 
-def _computed(entry: "FigureEntry", seed: int, watch: "Watch") -> "FigureData":
+def _computed(entry: "FigureEntry", context: "Context") -> "FigureData":
     """The figure's data, with how they came about."""
     import matplotlib as mpl
 
-    from figures.registry import EFFORT
-    from theory.claims.base import Context
     from theory.ledger import versions
 
-    found = entry.compute(Context(EFFORT, seed, watch.note))
+    found = entry.compute(context)
     provenance = {
-        "command": f"python -m figures {entry.name} --seed {seed}",
-        "seed": seed,
+        "command": f"python -m figures {entry.name} --seed {context.seed}",
+        "seed": context.seed,
         "versions": {**versions(), "matplotlib": mpl.__version__},
     }
     return replace(found, provenance=provenance)

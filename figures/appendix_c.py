@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 
 from figures import style
 from figures.data import Column, FigureData
-from theory.claims.base import Context
 from theory.optima import certify
 from theory.problems import AbsoluteRegression, Ball, ConvexProblem, appendix_c
+from theory.testbed import Context
 
 NAME = "appendix_c"
 SUMMARY = "the instance of Appendix C: printed and true minimax point, gain over the average"

@@ -18,11 +18,11 @@ from figures import style
 from figures.data import Column, FigureData
 from taskrobust.schedules import sharp_constant
 from theory import bounds
-from theory.claims.base import Case, Context
 from theory.descent import descend
 from theory.problems import AngledWorstCase, DroriTeboulle, Float
 from theory.schedules import SCHEDULES, Setting, stack
 from theory.solvers.accelerated import accelerated
+from theory.testbed import Case, Context
 
 NAME = "convergence"
 SUMMARY = "certified gap of Algorithm 1 against steps, with bound (8), by schedule and family"
@@ -70,7 +70,7 @@ def compute(context: Context) -> FigureData:
 
 def _family(context: Context, name: str) -> Iterator[Row]:
     """Averaged iterates of all schedules; they share a run, as a batch axis of their own."""
-    case = context.cases[name]
+    case = context.case(name)
     series = (*GUARANTEED, WITHOUT_GUARANTEE)
     for steps in context.effort.steps:
         context.note(f"{name}: Algorithm 1 with K = {steps:,}")

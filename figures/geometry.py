@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from figures import style
 from figures.data import Column, FigureData
 from taskrobust.schedules import sharp_constant
-from theory.claims.base import Context
 from theory.descent import Iterate, descend
 from theory.optima import CertifiedOptimum, certify
 from theory.problems import Ball, DenseQuadratic, Float
 from theory.schedules import Schedule, Setting
 from theory.solvers.average import average_descent
 from theory.solvers.mgda import mgda
+from theory.testbed import Context
 
 NAME = "geometry"
 SUMMARY = "paths in the plane: Algorithm 1, hard maximum, average and MGDA over the worst risk"

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 
 from figures import style
 from figures.data import Column, FigureData
-from theory.claims.base import Case, Context
 from theory.solvers import SOLVERS, Checkpoint, Result, Solver
 from theory.solvers.inputs import instance_setting
+from theory.testbed import Case, Context
 
 NAME = "peers"
 SUMMARY = "certified gap of the peer algorithms against backward passes, risks evaluated and time"
@@ -86,7 +86,7 @@ def compute(context: Context) -> FigureData:
         row
         for name in FAMILIES
         for solver in SOLVERS.values()
-        for row in _measure(context, context.cases[name], solver)
+        for row in _measure(context, context.case(name), solver)
     ]
     parameters = {"effort": asdict(context.effort), "instances": INSTANCES, "budget": BUDGET}
     return FigureData.of(NAME, COLUMNS, rows, parameters)

@@ -14,7 +14,7 @@ from figures import (
 )
 from figures.data import FigureData
 from figures.style import Draw
-from theory.claims.base import Context, Effort
+from theory.testbed import Context, Effort
 
 EFFORT = Effort(
     name="figures",

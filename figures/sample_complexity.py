@@ -19,10 +19,10 @@ from matplotlib.lines import Line2D
 from figures import style
 from figures.data import Column, FigureData
 from theory import sample_bounds
-from theory.claims.base import Context, Effort
 from theory.sampling.points import Point
 from theory.sampling.table import Row as Measured
 from theory.sampling.table import measure_rows
+from theory.testbed import Context, Effort
 
 NAME = "sample_complexity"
 SUMMARY = "measured sample complexities against accuracy, dimension and start, with all bounds"

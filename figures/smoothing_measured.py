@@ -10,20 +10,18 @@ from figures.data import Column, FigureData
 from taskrobust.schedules import sharp_constant
 from theory import bounds, stochastic_bounds
 from theory.claims.b03_moving_average import sign_law
-from theory.claims.base import Case, Context
 from theory.descent import descend
-from theory.optima import certify, certify_batch
+from theory.optima import certify
 from theory.problems import (
-    FAMILIES,
     AngledWorstCase,
     DroriTeboulle,
     Float,
     Problem,
-    starting_points,
     two_slope,
 )
 from theory.schedules import SCHEDULES, Schedule, Setting, stack
 from theory.stochastic import FiniteLaw, batches, descend_minibatch
+from theory.testbed import Case, Context
 
 NAME = "smoothing"
 
@@ -72,7 +70,7 @@ def compute(context: Context) -> FigureData:
         One row for each panel, series, batch size, instance and abscissa.
     """
     steps = max(k for k in context.effort.steps if k <= LONGEST)
-    case = _case(context)
+    case = context.case(FAMILY)
     rows = [*_schedules(case, steps), *_exact(context, case, steps), *_minibatch(context, steps)]
     tasks = context.effort.tasks
     parameters = {
@@ -83,14 +81,6 @@ def compute(context: Context) -> FigureData:
         "batches": list(BATCHES),
     }
     return FigureData.of(NAME, COLUMNS, rows, parameters)
-
-
-def _case(context: Context) -> Case:
-    """The same instances as the context's testbed has, without certifying its other families."""
-    effort, rng = context.effort, context.rng(FAMILY)
-    context.note(f"certifying the optima of {FAMILY}")
-    problem = FAMILIES[FAMILY](rng, effort.instances, effort.tasks, effort.dim)
-    return Case(FAMILY, problem, starting_points(problem, rng), certify_batch(problem))
 
 
 def _schedules(case: Case, steps: int) -> Iterator[Row]:

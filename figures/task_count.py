@@ -20,13 +20,13 @@ from figures.data import Column, FigureData
 from taskrobust.schedules import sharp_constant
 from taskrobust.weights import softmax_gap, softmax_weights
 from theory import bounds
-from theory.claims.base import Context
 from theory.descent import descend
 from theory.problems import Float, MaxLinear, starting_points, two_slope
 from theory.problems.generate import max_linear
 from theory.schedules import SCHEDULES, Schedule, Setting
 from theory.solve import Solution, solve
 from theory.solvers.accelerated import minimize_smoothed
+from theory.testbed import Context
 
 NAME = "task_count"
 SUMMARY = "error of the softmax against the number of tasks: worst case, attained and observed"

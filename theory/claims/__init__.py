@@ -27,7 +27,8 @@ from theory.claims import (
     e02_minimax_against_average,
     e03_outside_the_hull,
 )
-from theory.claims.base import EFFORTS, Claim, Context, Effort
+from theory.claims.base import Claim
+from theory.testbed import EFFORTS, Context, Effort
 
 _MODULES = (
     a01_objectives,

@@ -25,9 +25,10 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import binom
 
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds, refuted
 from theory.problems import Float
+from theory.testbed import Context
 
 _SUPPORT = np.array([-1.0, 0.0, 1.0])
 """Values of z for footnote 3; the loss is (θ − z)²/2 with θ in [−1, 1]."""

@@ -28,7 +28,7 @@ from scipy.special import logsumexp
 from taskrobust.schedules import sharp_constant
 from taskrobust.weights import softmax_weights
 from theory import bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.descent import IndexConvention, descend
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import CLOSE_TOLERANCE, certify
@@ -44,6 +44,7 @@ from theory.problems import (
     two_slope,
 )
 from theory.schedules import SCHEDULES, Schedule
+from theory.testbed import Context
 
 
 def checks(context: Context) -> Iterator[Check]:

@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theory import bounds
-from theory.claims.base import Case, Claim, Context
+from theory.claims.base import Claim
 from theory.descent import Iterate, descend
 from theory.judge import Check, Measurement, holds
 from theory.problems import Ball, ConvexProblem, Float, MaxLinear
 from theory.schedules import SCHEDULES, Schedule, Setting, stack
+from theory.testbed import Case, Context
 
 
 def checks(context: Context) -> Iterator[Check]:
@@ -105,7 +106,7 @@ def _overestimated_radius(context: Context) -> Check:
 
 def _single_task(context: Context) -> Check:
     """One task: c_1 = 0, and the bound loses its softmax half."""
-    case = context.cases["max-linear"]
+    case = context.case("max-linear")
     problem = case.problem
     assert isinstance(problem, MaxLinear)
     single = MaxLinear(problem.domain, problem.slopes[:, :1], problem.offsets[:, :1])
@@ -133,7 +134,7 @@ def _without_projection(context: Context) -> Iterator[Check]:
     """The unprojected method, on instances whose minimiser is interior, hence that of R^d."""
     distance, rate = [], []
     for name in ("absolute", "Huber", "quadratic"):
-        case = context.cases[name]
+        case = context.case(name)
         domain = case.problem.domain
         depth = np.linalg.norm(case.optimum.point - domain.center, axis=-1) / domain.radius
         interior = np.flatnonzero(depth < 0.999)

@@ -24,10 +24,11 @@ from scipy.optimize import minimize
 from taskrobust.schedules import paper_alpha, sharp_constant
 from taskrobust.weights import softmax_gap, softmax_weights
 from theory import bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds, refuted
 from theory.problems import Float
 from theory.schedules import Setting
+from theory.testbed import Context
 
 _UNIT = Setting(num_tasks=10, num_steps=1, radius=1.0, lipschitz=1.0, loss_bound=1.0)
 

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from theory import bounds
-from theory.claims.base import Case, Claim, Context
+from theory.claims.base import Claim
 from theory.descent import Iterate, descend
 from theory.judge import Check, Measurement, holds, refuted
 from theory.problems import Float
 from theory.schedules import SCHEDULES, Schedule
+from theory.testbed import Case, Context
 
 
 def checks(context: Context) -> Iterator[Check]:
@@ -90,7 +91,7 @@ def _record(case: Case, num_steps: int) -> _Record:
 
 def _argmax(context: Context) -> Check:
     """The printed definition of the minimiser, at the exact maximum of linear tasks."""
-    case = context.cases["max-linear"]
+    case = context.case("max-linear")
     highest = case.constants.loss_bound
     measured = [
         Measurement(

@@ -16,12 +16,13 @@ from scipy.optimize import brentq
 from taskrobust.schedules import sharp_constant
 from taskrobust.weights import softmax_weights
 from theory import bounds
-from theory.claims.base import Case, Claim, Context
+from theory.claims.base import Claim
 from theory.descent import descend
 from theory.judge import Check, Measurement, holds, refuted
 from theory.problems import Float, MaxLinear, two_slope
 from theory.schedules import SCHEDULES, Setting
 from theory.solvers.accelerated import minimize_smoothed
+from theory.testbed import Case, Context
 
 
 def checks(context: Context) -> Iterator[Check]:
@@ -35,7 +36,7 @@ def _bias(context: Context) -> Check:
     """Gap of the smooth maximum's minimiser on smooth families."""
     measured = []
     for name in ("max-linear", "Huber", "logistic", "quadratic"):
-        case = context.cases[name]
+        case = context.case(name)
         for alpha in (1.0, 10.0):
             context.note(f"A6 bias of alpha = {alpha:g}, {name}")
             point = _smoothed_minimizer(case, alpha)

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linprog
 
-from theory.claims.base import Case, Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify, certify_batch
 from theory.problems import Float, Problem, absolute_pair, appendix_c
+from theory.testbed import Case, Context
 
 _MIXTURES = 10_000
 """Most mixtures drawn from the simplex, half near its boundary."""

@@ -31,10 +31,11 @@ from functools import cached_property
 import numpy as np
 from scipy.optimize import brentq
 
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import CertifiedOptimum, certify, certify_batch
 from theory.problems import MaxLinear, absolute_pair, appendix_c
+from theory.testbed import Context
 
 _PAIRS = ((9.0, 10), (2.0, 3), (99.0, 100), (1.5, 2))
 _SOLVER = 1e-6

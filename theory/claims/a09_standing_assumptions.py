@@ -32,11 +32,12 @@ import numpy as np
 from scipy.stats import binom
 
 from theory import sample_bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify
 from theory.problems import Ball, DenseQuadratic, DiagonalQuadratic, Float, jacobian
 from theory.problems.generate import dense_quadratic, starting_points
+from theory.testbed import Context
 
 LEAST_CURVATURE = 0.2
 EPSILON, DELTA = 0.1, 0.1

@@ -27,11 +27,12 @@ from math import comb
 import numpy as np
 
 from theory import bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.gradient_descent import Path, Risk, follow
 from theory.judge import Check, Measurement, holds, refuted
 from theory.problems import Ball, DenseQuadratic, Float, starting_points
 from theory.problems.generate import dense_quadratic, logistic
+from theory.testbed import Context
 
 STEPS = 20
 STEP_SIZES = (0.5, 1.0, 1.9, 2.0)

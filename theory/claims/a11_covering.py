@@ -23,9 +23,10 @@ from itertools import combinations
 import numpy as np
 
 from theory import sample_bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds, refuted
 from theory.problems import Float
+from theory.testbed import Context
 
 SHAPES = ("ball", "half-ball", "shell", "lens")
 RATIOS = {2: (1.0, 3.0, 10.0), 3: (1.0, 2.0, 5.0)}

@@ -34,7 +34,7 @@ import numpy as np
 from scipy.stats import binom
 
 from theory import sample_bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds
 from theory.problems import Float
 from theory.sampling.erm import minimize_on_ball
@@ -43,6 +43,7 @@ from theory.sampling.families import linear_noise
 from theory.sampling.laws import SampledRisk
 from theory.sampling.table import Row, looseness_table
 from theory.sampling.two_point import TwoPoint
+from theory.testbed import Context
 
 EPSILON = Fraction(1, 10)
 START_RISK = 1.0

@@ -19,8 +19,9 @@ its printed mean of 79.3 is not judged here.
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds, refuted
+from theory.testbed import Context
 
 Row = Mapping[str, Decimal]
 

@@ -23,11 +23,12 @@ import numpy as np
 
 from taskrobust.weights import softmax_weights
 from theory import schedules
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.descent import descend
 from theory.judge import Check, Measurement, holds, refuted
 from theory.problems import FAMILIES, CountedProblem, Float, Problem, starting_points
 from theory.schedules import Setting
+from theory.testbed import Context
 
 PRINTED_FACTOR = {"Minimax": 2, "Uncertainty": 2, "DWA": 3}
 """Table 3, column FLOPs, in units of pre-training on the average loss (printed T)."""

@@ -18,11 +18,12 @@ import numpy as np
 
 from taskrobust.schedules import constant_alpha, paper_alpha
 from theory import bounds
-from theory.claims.base import Case, Claim, Context
+from theory.claims.base import Claim
 from theory.descent import Iterate, descend
 from theory.judge import Check, Measurement, holds
 from theory.problems import Float
 from theory.schedules import SCHEDULES, Schedule
+from theory.testbed import Case, Context
 
 
 def checks(context: Context) -> Iterator[Check]:
@@ -100,7 +101,7 @@ def _strongly_convex(context: Context) -> Check:
     """The 1/K rate on strongly convex families, well and badly conditioned."""
     measured = []
     for name in ("quadratic", "duplicates", "large scale"):
-        case = context.cases[name]
+        case = context.case(name)
         for steps in context.effort.steps[:-1]:
             setting = case.setting(steps)
             average = descend(

@@ -15,12 +15,13 @@ from scipy.special import logsumexp
 
 from taskrobust.weights import smooth_max, softmax_weights
 from theory import bounds
-from theory.claims.base import Case, Claim, Context
+from theory.claims.base import Claim
 from theory.descent import descend
 from theory.judge import Check, Measurement, holds
 from theory.problems import Ball, Float, MaxLinear
 from theory.schedules import SCHEDULES
 from theory.solvers.accelerated import accelerated, strongly_convex_accelerated
+from theory.testbed import Case, Context
 
 _SMOOTH = ("max-linear", "near-ties", "Huber", "logistic", "quadratic", "ill-conditioned")
 
@@ -38,7 +39,7 @@ def checks(context: Context) -> Iterator[Check]:
 def _gradient_identity(context: Context) -> Check:
     """Weighted gradient against the complex-step derivative of SciPy's log-sum-exp."""
     rng = context.rng("B2 gradient")
-    case = context.cases["quadratic"]
+    case = context.case("quadratic")
     problem = case.problem
     theta = problem.domain.project(case.start + 0.1 * rng.standard_normal(case.start.shape))
     measured = []
@@ -80,7 +81,7 @@ def _curvature(context: Context) -> Iterator[Check]:
     rng = context.rng("B2 curvature")
     measured = []
     for name in _SMOOTH:
-        case = context.cases[name]
+        case = context.case(name)
         for alpha in (1.0, 20.0):
             theta = case.start
             step = rng.standard_normal(theta.shape) * 10 ** rng.uniform(-3, 0, (len(theta), 1))
@@ -131,7 +132,7 @@ def _last_iterate(context: Context) -> Check:
     """No averaging: gap of the last iterate at step size 1/L_alpha."""
     measured = []
     for name in _SMOOTH:
-        case = context.cases[name]
+        case = context.case(name)
         for steps in context.effort.steps[:3]:
             setting = case.setting(steps)
             last = descend(case.problem, SCHEDULES["smoothed"](setting), case.start).last
@@ -144,7 +145,7 @@ def _accelerated(context: Context) -> Check:
     """Accelerated descent on the smooth maximum."""
     measured = []
     for name in _SMOOTH:
-        case = context.cases[name]
+        case = context.case(name)
         for steps in context.effort.steps[:3]:
             context.note(f"B2 accelerated, {name}, K={steps}")
             setting = case.setting(steps)
@@ -158,7 +159,7 @@ def _strongly_convex(context: Context) -> Check:
     """Linear convergence to within the smoothing error."""
     measured = []
     for name in ("quadratic", "duplicates"):
-        case = context.cases[name]
+        case = context.case(name)
         for steps in context.effort.steps[:3]:
             setting = case.setting(steps)
             for tolerance in (0.1, 0.01):

@@ -32,7 +32,7 @@ from scipy.special import logsumexp
 from taskrobust.weights import smooth_max, softmax_weights
 from theory import bounds, stochastic_bounds
 from theory.claims import b03_moving_average
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.claims.finite_laws import draws, error_norms, expected_gap, noisy_slopes, random_laws
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify
@@ -45,6 +45,7 @@ from theory.stochastic import (
     expected_gradient,
     expected_smooth_max,
 )
+from theory.testbed import Context
 
 _SHARPNESS = (0.3, 3.0, 30.0)
 _SIZES = (1, 2, 5)

@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 from taskrobust.weights import softmax_weights
 from theory import bounds, stochastic_bounds
-from theory.claims.base import Context
 from theory.claims.finite_laws import draws, expected_gap, noisy_offsets
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify
 from theory.problems import Ball, Float, MaxLinear
 from theory.schedules import SCHEDULES, Schedule, Setting
 from theory.stochastic import FiniteLaw, MovingAverage, descend_minibatch
+from theory.testbed import Context
 
 _DECAYS = (0.0, 0.5, 0.9)
 _PATH = 6

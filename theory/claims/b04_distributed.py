@@ -30,13 +30,14 @@ from scipy.special import logsumexp
 
 from taskrobust.weights import smooth_max, softmax_weights
 from theory import bounds, stochastic_bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.claims.finite_laws import random_laws
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify
 from theory.problems import Float, Problem, appendix_c
 from theory.schedules import SCHEDULES, Setting
 from theory.stochastic import FiniteLaw, expected_smooth_max
+from theory.testbed import Context
 
 Bool = NDArray[np.bool_]
 

@@ -43,7 +43,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from theory import sample_bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify
 from theory.sampling.exact import sign_noise_complexity
@@ -52,6 +52,7 @@ from theory.sampling.laws import TaskSamples
 from theory.sampling.mixtures import candidates
 from theory.sampling.points import expected_tasks
 from theory.sampling.table import Row, looseness_table
+from theory.testbed import Context
 
 DELTA = 0.05
 BERRY_ESSEEN = 0.4748

@@ -16,11 +16,12 @@ import numpy as np
 
 from taskrobust.schedules import sharp_constant
 from theory import bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.descent import Iterate, descend
 from theory.judge import Check, Measurement, holds
 from theory.problems import AngledWorstCase, DroriTeboulle
 from theory.schedules import SCHEDULES, Setting
+from theory.testbed import Context
 
 
 def checks(context: Context) -> Iterator[Check]:

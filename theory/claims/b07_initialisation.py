@@ -34,7 +34,7 @@ from fractions import Fraction
 import numpy as np
 
 from theory import sample_bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds, refuted
 from theory.sampling.erm import free_minimizers
 from theory.sampling.exact import sign_noise_complexity
@@ -43,6 +43,7 @@ from theory.sampling.laws import SampledRisk
 from theory.sampling.measure import Paths, failed
 from theory.sampling.table import Row, looseness_table
 from theory.sampling.two_point import TwoPoint
+from theory.testbed import Context
 
 EPSILON = 0.03
 RATIOS = (1.0, 1.1, 2.0, 10.0)

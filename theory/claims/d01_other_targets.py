@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from theory import bounds
-from theory.claims.base import Case, Context
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import CertifiedOptimum, certify_batch
 from theory.problems import DenseQuadratic, Float, absolute_pair
@@ -19,6 +18,7 @@ from theory.schedules import Setting
 from theory.solvers.average import average_descent
 from theory.solvers.inputs import instance_setting
 from theory.solvers.mgda import mgda
+from theory.testbed import Case, Context
 
 _SMOOTH = ("Huber", "logistic", "quadratic", "ill-conditioned", "duplicates")
 _NONNEGATIVE = (*_SMOOTH, "large scale", "digits (real)")
@@ -41,7 +41,7 @@ def checks(context: Context) -> Iterator[Check]:
 
 def few(context: Context, name: str) -> Case:
     """At least four instances of a family, if it has so many, for methods that run one by one."""
-    case = context.cases[name]
+    case = context.case(name)
     count = max(4, context.effort.instances // 3)
     best = case.optimum
     optimum = CertifiedOptimum(
@@ -149,7 +149,7 @@ def _average_worst(context: Context) -> Check:
     """F at the average's iterate over T, against the minimax optimum."""
     measured = []
     for name in _NONNEGATIVE:
-        case = context.cases[name]
+        case = context.case(name)
         for steps in context.effort.steps[:2]:
             setting = case.setting(steps)
             last = average_descent(case.problem, setting, case.start).last

@@ -16,7 +16,7 @@ import numpy as np
 
 from theory import bounds
 from theory.claims import d01_other_targets
-from theory.claims.base import Case, Claim, Context
+from theory.claims.base import Claim
 from theory.claims.d01_other_targets import few
 from theory.judge import Check, Measurement, holds
 from theory.problems import Float
@@ -25,6 +25,7 @@ from theory.solvers.group_dro import default_rate, group_dro
 from theory.solvers.inputs import instance_setting
 from theory.solvers.registry import SOLVERS, Solver
 from theory.solvers.result import Result
+from theory.testbed import Case, Context
 
 JACOBIAN_FAMILIES = (
     *("max-linear", "near-ties", "Huber", "logistic"),
@@ -125,7 +126,7 @@ def _one_step(context: Context) -> Check:
     """Prox-linear steps on linear tasks: the model is the problem."""
     measured = []
     for name in ("max-linear", "near-ties"):
-        case = context.cases[name]
+        case = context.case(name)
         outcome = _run(SOLVERS["prox-linear"], case, 1)
         low, high = case.gap(outcome.point)
         unit = case.radius * case.constants.lipschitz
@@ -189,7 +190,7 @@ def _lower_bounds(context: Context) -> Check:
 
 def _cost(context: Context) -> Iterator[Check]:
     """Oracle calls of five steps, counted, against those stated in the registry."""
-    case = context.cases["quadratic"]
+    case = context.case("quadratic")
     evaluations, passes = [], []
     for solver in SOLVERS.values():
         if solver.sweeps is None or solver.passes is None:

@@ -25,7 +25,7 @@ from scipy.optimize import brentq
 from taskrobust.schedules import constant_alpha, sharp_constant
 from taskrobust.weights import softmax_gap, softmax_weights
 from theory import bounds
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.descent import descend
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import CertifiedOptimum, certify
@@ -33,6 +33,7 @@ from theory.problems import Float, MaxLinear, starting_points, two_slope
 from theory.problems.generate import max_linear
 from theory.schedules import SCHEDULES, Schedule, Setting
 from theory.solvers.accelerated import minimize_smoothed
+from theory.testbed import Context
 
 _COUNTS = (2, 3, 10, 100, 1_000, 10_000)
 _STEPS = 300

@@ -26,11 +26,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import CertifiedOptimum, certify
 from theory.problems import Ball, ConvexProblem, DiagonalQuadratic, Float, MaxLinear, absolute_pair
 from theory.problems.regression import AbsoluteRegression
+from theory.testbed import Context
 
 _INSTANCES = 2
 _SOLVER = 1e-6

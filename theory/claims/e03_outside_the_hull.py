@@ -28,12 +28,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linprog
 
-from theory.claims.base import Claim, Context
+from theory.claims.base import Claim
 from theory.descent import descend
 from theory.judge import Check, Measurement, holds, refuted
 from theory.optima import certify
 from theory.problems import Ball, ConvexProblem, Float, MaxLinear
 from theory.schedules import SCHEDULES, Setting
+from theory.testbed import Context
 
 _FAMILIES = ("max-linear", "absolute", "logistic", "quadratic", "ill-conditioned", "large scale")
 _INSTANCES = 2
@@ -95,7 +96,7 @@ def _testbed(context: Context) -> list[Models]:
     found = []
     for name in _FAMILIES:
         context.note(f"E3 average objective of {name}")
-        case = context.cases[name]
+        case = context.case(name)
         tasks = case.problem.num_tasks
         for index in range(min(_INSTANCES, len(case.start))):
             problem = case.problem[index]
@@ -207,7 +208,7 @@ def _near_points(context: Context) -> Check:
     """Strong convexity: Algorithm 1's output is as near to the minimiser as its gap is small."""
     measured = []
     for name in ("quadratic", "duplicates", "large scale"):
-        case = context.cases[name]
+        case = context.case(name)
         for steps in context.effort.steps[:2]:
             theta = descend(
                 case.problem, SCHEDULES["sharpened"](case.setting(steps)), case.start

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from theory.claims.base import Context
 from theory.judge import Measurement
 from theory.optima import CertifiedOptimum
 from theory.problems import (
@@ -16,6 +15,7 @@ from theory.problems import (
     jacobian,
 )
 from theory.stochastic import FiniteLaw, batches, mean_interval
+from theory.testbed import Context
 
 Rng = np.random.Generator
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from theory.claims.base import EFFORTS
 from theory.sampling.table import Row, measure_rows, points
+from theory.testbed import EFFORTS
 
 _WIDTH = 132
 _COLUMNS = ("family", "T", "d", "ε", "δ", "f_λ(θ_0)", "N", "(13)", "(13)/N", "B5 (i)", "(ii) σ²")

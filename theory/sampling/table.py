@@ -6,9 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from theory import sample_bounds
-from theory.claims.base import Context, Effort
 from theory.sampling.points import Point, evaluate
 from theory.sampling.sweep import sweep
+from theory.testbed import Context, Effort
 
 STARTS = (0.001, 0.01, 0.029, 0.03, 0.031, 0.1, 1.0, 10.0, 100.0)
 """Risks of theta_0 of the sweep over starts, epsilon being 0.03."""

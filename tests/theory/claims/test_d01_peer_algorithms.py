@@ -10,7 +10,6 @@ from tests.theory.claims.helpers import verdicts
 from theory import bounds
 from theory.claims import d01_other_targets as other
 from theory.claims import d01_peer_algorithms as d01
-from theory.claims.base import EFFORTS, Context
 from theory.judge import Verdict, judge
 from theory.problems import CountedProblem
 from theory.solvers import SOLVERS, bundle
@@ -18,6 +17,7 @@ from theory.solvers import accelerated as smoothing
 from theory.solvers import cutting_planes as planes
 from theory.solvers import gradient_descent_ascent as gda
 from theory.solvers import mirror_prox as extragradient
+from theory.testbed import EFFORTS, Context
 
 
 @pytest.fixture(scope="module")

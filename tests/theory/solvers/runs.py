@@ -6,12 +6,12 @@ from functools import cache
 import numpy as np
 
 from tests.theory.instances import batch
-from theory.claims.base import Case
 from theory.optima import certify_batch
 from theory.problems import ConvexProblem, DenseQuadratic, MaxLinear, starting_points
 from theory.schedules import Setting
 from theory.solvers import SOLVERS, Result, Solver
 from theory.solvers.inputs import instance_setting
+from theory.testbed import Case
 
 BATCHED = tuple(name for name, solver in SOLVERS.items() if solver.batched)
 BOUNDED = tuple(name for name, solver in SOLVERS.items() if solver.bound is not None)
