@@ -75,7 +75,7 @@ def test_models_exchanged_on_the_testbed_fail(context, monkeypatch):
         average = a07.certify_batch(case.problem, a07._uniform(case.problem))
         worst = np.max(case.problem.losses(average.point), axis=-1)
         robust = replace(optimum, lower=worst, upper=worst)
-        context.cases[name] = replace(case, optimum=robust)
+        context._built[name] = replace(case, optimum=robust)
     points = {name: case.optimum.point for name, case in context.cases.items()}
     monkeypatch.setattr(a07, "_average_optima", lambda _: points)
     assert verdicts(a07.CLAIM, context)["Prop. 5.1"] is Verdict.FAILS
