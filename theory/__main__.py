@@ -5,7 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from theory.command_line import named, report_missing_extra, seed, writable_directory
+from theory.command_line import (
+    INTERRUPTED,
+    named,
+    printable,
+    report_missing_extra,
+    seed,
+    writable_directory,
+)
 from theory.files import write_atomically
 
 
@@ -19,10 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 iff every corrected claim holds and every misprint is refuted; 1 if not; 2 for bad
         arguments; 3 if a package is missing.
     """
+    printable()
     try:
         return _run(arguments)
     except ModuleNotFoundError as error:  # at the start, or by a claim that needs one more
         return report_missing_extra("python -m theory", error)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _run(arguments: Sequence[str] | None) -> int:

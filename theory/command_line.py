@@ -5,6 +5,7 @@ Nothing is imported here that an installation without the theory extra lacks.
 
 import argparse
 import difflib
+import io
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -12,6 +13,16 @@ from pathlib import Path
 
 MISSING_EXTRA = 3
 """Exit status when the packages of the theory extra are not installed."""
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def printable() -> None:
+    """Let a terminal without Unicode show question marks where it would otherwise end the run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def report_missing_extra(command: str, error: ModuleNotFoundError) -> int:
@@ -64,7 +75,10 @@ def writable_directory(parser: argparse.ArgumentParser, path: Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        parser.error(f"argument --out: cannot write to {path}: {error.strerror}")
+        parser.error(
+            f"argument --out: cannot write to {path}: {error.strerror}; "
+            "choose a directory that can be created or written to"
+        )
     return path
 
 

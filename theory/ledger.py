@@ -106,7 +106,7 @@ def to_json(ledger: Ledger) -> str:
     The document has ``schema_version``, ``effort``, ``seed``, ``seconds``, ``verified``,
     ``versions`` (of Python and the libraries that matter), ``counts`` (by verdict), ``claims``
     (key, title, source, printed, corrected) and ``lines`` (claim, name, statement, form, expected,
-    relation, measured [lower, upper], bound, verdict, witness, measurements, seconds).
+    relation, measured [lower, upper], bound, tolerance, verdict, witness, measurements, seconds).
     """
     claims = {line.claim.key: line.claim for line in ledger.lines}
     document = {
@@ -202,6 +202,7 @@ def _line_document(line: Line) -> dict[str, Any]:
         "relation": check.relation,
         "measured": [_json_number(decisive.lower), _json_number(decisive.upper)],
         "bound": _json_number(decisive.bound),
+        "tolerance": _json_number(decisive.tolerance),
         "verdict": line.judgement.verdict.value,
         "witness": decisive.witness,
         "measurements": line.judgement.count,

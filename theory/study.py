@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from theory import bounds
 from theory.descent import descend
 from theory.optima import CertifiedOptimum, certify
-from theory.problems import Problem
+from theory.problems import Problem, jacobian
 from theory.schedules import SCHEDULES, Setting
 
 Float = NDArray[np.float64]
@@ -40,29 +40,40 @@ def study(
     problem: Problem,
     start: Float,
     *,
-    num_steps: Sequence[int] = (10, 100, 1_000),
-    schedules: Sequence[str] = ("paper", "sharpened", "constant", "alpha = 1"),
+    num_steps: int | Sequence[int] = (10, 100, 1_000),
+    schedules: str | Sequence[str] = ("paper", "sharpened", "constant", "alpha = 1"),
 ) -> Study:
     """Certify the optimum of a problem and measure Algorithm 1's gap against it.
 
     Args:
         problem: a single instance; see `theory.problems.Problem` for what it must say.
         start: theta_0, ``[d]``, in the domain and not optimal.
-        num_steps: the numbers K of iterations, each run anew.
-        schedules: names from `theory.schedules.SCHEDULES`.
+        num_steps: the numbers K of iterations, each run anew (or one of them).
+        schedules: names (or one) from `theory.schedules.SCHEDULES`.
 
     Returns:
         The study; `figures.study.draw` plots it.
 
     Raises:
-        ValueError: an unknown schedule, or a start that is already optimal (R0 = 0, no step size).
+        ValueError: an unknown schedule, a step number below 1, a start of the wrong shape or one
+            that is already optimal (R0 = 0, no step size), a Lipschitz constant that is too small.
         CertificateError: the optimum could not be certified.
     """
+    num_steps = [num_steps] if isinstance(num_steps, int) else num_steps
+    schedules = [schedules] if isinstance(schedules, str) else schedules
+    if not all(steps >= 1 for steps in num_steps):
+        raise ValueError(f"`num_steps` should be at least 1; found {num_steps}")
     unknown = set(schedules) - set(SCHEDULES)
     if unknown:
         raise ValueError(f"unknown schedule {sorted(unknown)[0]!r} (known: {', '.join(SCHEDULES)})")
     optimum = certify(problem)
-    radius = float(np.linalg.norm(np.asarray(start) - optimum.point))
+    start = np.asarray(start, dtype=float)
+    if start.shape != optimum.point.shape or not np.all(np.isfinite(start)):
+        raise ValueError(
+            f"`start` should be a finite point of shape {optimum.point.shape}; found {start}"
+        )
+    _check_lipschitz(problem)
+    radius = float(np.linalg.norm(start - optimum.point))
     if radius == 0:
         raise ValueError("`start` should not be the minimiser itself: with R0 = 0 there is no step")
     gaps: dict[str, list[list[float]]] = {name: [] for name in schedules}
@@ -82,6 +93,21 @@ def study(
         {name: np.asarray(rows) for name, rows in gaps.items()},
         np.asarray(bound),
     )
+
+
+def _check_lipschitz(problem: Problem) -> None:
+    """Refuse a Lipschitz constant that random gradients exceed: its guarantee would be void."""
+    domain = problem.domain
+    rng = np.random.default_rng(0)
+    moves = rng.standard_normal((32, domain.dim))
+    moves *= 0.99 * domain.radius / np.linalg.norm(moves, axis=-1, keepdims=True)
+    steepest = float(np.max(np.linalg.norm(jacobian(problem, domain.center + moves), axis=-1)))
+    stated = float(problem.constants().lipschitz)
+    if steepest > stated * (1 + 1e-9):
+        raise ValueError(
+            f"`lipschitz` of {type(problem).__name__} should bound every gradient on the domain; "
+            f"found {stated:.6g} and a gradient of norm {steepest:.6g}"
+        )
 
 
 def _setting(problem: Problem, radius: float, num_steps: int) -> Setting:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theory import ledger
-from theory.claims import Claim, Context
+from theory.claims import CLAIMS, Claim, Context
 from theory.judge import Verdict
 
 WIDTH = 100
@@ -66,7 +66,7 @@ def watch(claims: Sequence[Claim], context: Context) -> ledger.Ledger:
             if line.claim.key != reached:
                 reached = line.claim.key
                 console.print(_heading(line.claim))
-            console.print(_row(line))
+            console.print(_row(line, console.width))
 
         def started(each: Iterable[Claim]) -> Iterable[Claim]:
             for done, claim in enumerate(each):
@@ -93,12 +93,12 @@ def print_summary(result: ledger.Ledger, out: Path) -> None:
                 markup=False,
                 highlight=False,
             )
-    verdict = "the corrected paper is verified" if result.verified else "NOT VERIFIED"
-    console.print(
-        f"{len(result.lines)} lines in {result.seconds:.1f} s: {', '.join(counts)}: {verdict}",
-        style="bold green" if result.verified else "bold red",
-        highlight=False,
-    )
+    whole = {line.claim.key for line in result.lines} >= set(CLAIMS)
+    subject = "the corrected paper is" if whole else "these claims are"
+    verdict = f"{subject} verified" if result.verified else "NOT VERIFIED"
+    run = f"{len(result.lines)} lines at {result.effort} effort in {result.seconds:.1f} s"
+    console.print(f"{run}: {', '.join(counts)}", highlight=False)
+    console.print(verdict, style="bold green" if result.verified else "bold red")
     console.print(
         f"details: {out / 'ledger.md'}, {out / 'ledger.json'}", markup=False, highlight=False
     )
@@ -106,7 +106,8 @@ def print_summary(result: ledger.Ledger, out: Path) -> None:
 
 def print_claims(claims: Iterable[Claim]) -> None:
     """Print key, title, source and both statements of every claim."""
-    table = Table(box=box.SIMPLE_HEAD, width=WIDTH)
+    console = _console()
+    table = Table(box=box.SIMPLE_HEAD, width=min(WIDTH, console.width))
     table.add_column("claim", no_wrap=True)
     table.add_column("as printed, and as corrected", ratio=1)
     for claim in claims:
@@ -115,7 +116,7 @@ def print_claims(claims: Iterable[Claim]) -> None:
         if claim.corrected:
             text.append(f"\ncorrected: {claim.corrected}", style="not bold cyan")
         table.add_row(claim.key, text)
-    _console().print(table)
+    console.print(table)
 
 
 def _heading(claim: Claim) -> Text:
@@ -124,20 +125,26 @@ def _heading(claim: Claim) -> Text:
     return text
 
 
-def _row(line: ledger.Line) -> Group:
-    """One judged line as a table row of fixed columns; a refutation names its witness below."""
+def _row(line: ledger.Line, available: int) -> Group:
+    """One judged line as a table row of fixed columns; a refutation names its witness below.
+
+    Where the columns do not fit, the numbers and the verdict go to a line of their own.
+    """
     check, decisive = line.judgement.check, line.judgement.decisive
+    measured = ledger.number_text(decisive.upper if check.relation == "<=" else decisive.lower)
+    relation = {"<=": "≤", ">=": "≥", "==": "="}[check.relation]
+    bound = ledger.number_text(decisive.bound)
+    verdict = Text(line.judgement.verdict, style=_STYLES[line.judgement.verdict])
     grid = Table.grid(padding=(0, 1, 0, 0))
-    for width, justify in _COLUMNS:
-        grid.add_column(width=width, justify=justify)
-    grid.add_row(
-        Text(check.name),
-        Text(check.statement),
-        ledger.number_text(decisive.upper if check.relation == "<=" else decisive.lower),
-        {"<=": "≤", ">=": "≥", "==": "="}[check.relation],
-        ledger.number_text(decisive.bound),
-        Text(line.judgement.verdict, style=_STYLES[line.judgement.verdict]),
-    )
+    if available < WIDTH:
+        grid.add_column(width=_COLUMNS[0][0])
+        grid.add_column()
+        grid.add_row(Text(check.name), Text(check.statement))
+        grid.add_row("", Text.assemble(f"{measured} {relation} {bound}  ", verdict))
+    else:
+        for width, justify in _COLUMNS:
+            grid.add_column(width=width, justify=justify)
+        grid.add_row(Text(check.name), Text(check.statement), measured, relation, bound, verdict)
     if line.judgement.verdict not in (Verdict.REFUTED, Verdict.FAILS, Verdict.INCONCLUSIVE):
         return Group(grid)
     witness = Text(f"witness: {decisive.witness}", style="dim")

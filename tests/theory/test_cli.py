@@ -74,7 +74,7 @@ def test_the_output_shows_every_line_and_the_end_result(finished):
     for line in found["lines"]:
         rows = [row for row in result.stdout.splitlines() if row.startswith(line["name"])]
         assert any(line["verdict"] in row for row in rows)
-    assert "the corrected paper is verified" in result.stdout
+    assert "these claims are verified" in result.stdout
     assert "ledger.json" in result.stdout
 
 

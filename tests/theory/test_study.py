@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,26 @@ def test_inconsistent_problem_is_refused():
     base = two_slope(9, 1.04)
     with pytest.raises(CertificateError, match="Wrong could not be certified"):
         study(Wrong(base.domain, base.slopes, base.offsets), np.array([3.0]))
+
+
+def test_a_lipschitz_constant_that_a_gradient_exceeds_is_refused():
+    class Boastful(MaxLinear):
+        def constants(self):
+            return replace(super().constants(), lipschitz=0.5)
+
+    base = two_slope(9, 1.04)
+    with pytest.raises(ValueError, match=r"`lipschitz` of Boastful .* found 0.5 and .* norm 1"):
+        study(Boastful(base.domain, base.slopes, base.offsets), np.array([3.0]))
+
+
+@pytest.mark.parametrize("start", [[1.0, 2.0], [np.nan], 3.0])
+def test_a_start_that_is_no_point_is_refused(start):
+    with pytest.raises(ValueError, match=r"`start` should be a finite point of shape \(1,\)"):
+        study(two_slope(9, 1.04), start)
+
+
+def test_one_number_of_steps_and_one_schedule_will_do():
+    found = study(two_slope(9, 1.04), np.array([3.0]), num_steps=10, schedules="constant")
+    assert found.gaps["constant"].shape == (1, 2)
+    with pytest.raises(ValueError, match="`num_steps` should be at least 1"):
+        study(two_slope(9, 1.04), np.array([3.0]), num_steps=(10, 0))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from theory.command_line import writable_directory
 from theory.sampling.table import Row, measure_rows, points
 from theory.testbed import EFFORTS
 
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=Path("runs/sampling"), help="where finished points are kept"
     )
     options = parser.parse_args(arguments)
+    writable_directory(parser, options.out)
     chosen = points(EFFORTS[options.effort], options.seed)
     console = Console()
     if not console.is_terminal:
