@@ -225,10 +225,7 @@ def _as_floating(losses: Array) -> tuple[ModuleType, Array]:
     if xp.isdtype(dtype, "integral"):
         return xp, xp.astype(losses, xp.float64)
     if not xp.isdtype(dtype, "real floating"):
-        # bfloat16 and float16 are unknown to the standard, but are real floating to their library.
-        if "float16" not in str(dtype):
-            raise TypeError(f"`losses` should be real numbers; found dtype {dtype}")
-        return xp, xp.astype(losses, xp.float32)
+        raise TypeError(f"`losses` should be real numbers; found dtype {dtype}")
     if dtype.itemsize < 4:
         return xp, xp.astype(losses, xp.float32)
     return xp, losses
@@ -245,8 +242,7 @@ def _as_sharpness(
         return float(alpha) if float(alpha) <= float(xp.finfo(losses.dtype).max) else math.inf
     if not is_array_api_obj(alpha):
         alpha = np.asarray(alpha)
-    kinds = ("real floating", "integral")
-    if not array_namespace(alpha).isdtype(alpha.dtype, kinds) and "float16" not in str(alpha.dtype):
+    if not array_namespace(alpha).isdtype(alpha.dtype, ("real floating", "integral")):
         raise TypeError(
             f"`alpha` should be a real number or an array of them; found dtype {alpha.dtype}"
         )
