@@ -89,6 +89,7 @@ def test_gradients_are_finite_beside_infinite_losses_and_huge_sharpness(alpha, k
             w = softmax_weights(np.array(f), alpha)
             found = gradient(smooth_max, np.array(f), kind(alpha))
             assert_near(found, w, 0.0, 64 * EPS)
+            assert np.all(np.isfinite(gradient(softmax_gap, np.array(f), kind(alpha))))
 
 
 CHECKED = {
