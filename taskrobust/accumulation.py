@@ -1,0 +1,146 @@
+r"""Exact weighting under gradient accumulation: two passes over the micro-batches of a step.
+
+Softmax weights are not linear in the losses, so an average over micro-batches of weighted losses is
+not the weighted loss of the whole batch. `plan_accumulation` runs the forward passes of all
+micro-batches first, without graph, reduces sums and counts over micro-batches and ranks, asks the
+balancer once, and fixes the coefficients; the second pass, with graph, then costs one ordinary step
+(about a third more in all). The result equals one large batch on one process.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from taskrobust.balancers.base import Balancer
+from taskrobust.risks import (
+    GradientReduction,
+    ProcessGroup,
+    TaskRisks,
+    TaskSums,
+    all_sum,
+    global_risks,
+    num_ranks,
+)
+
+__all__ = ["AccumulationPlan", "plan_accumulation"]
+
+Batch = TypeVar("Batch")
+
+
+class AccumulationPlan:
+    """Fixed coefficients for one optimiser step; made by `plan_accumulation`.
+
+    Attributes:
+        value: loss of the whole step over all micro-batches and ranks, 0-dim, detached.
+        risks: the global risks the coefficients were computed from.
+        skipped: the balancer skipped the step (a non-finite risk): losses are 0 without graph.
+    """
+
+    def __init__(
+        self, total: Tensor, risks: TaskRisks, coefficients: Tensor | None, factor: int
+    ) -> None:
+        self.value = total.detach()
+        self.risks = risks
+        self.skipped = coefficients is None
+        self._total: Tensor | None = total
+        if coefficients is not None:
+            self._offset = torch.sum(coefficients * risks.risks).detach()
+            self._share = coefficients * factor / risks.counts.clamp(min=1.0)
+
+    def loss(self, local: TaskSums) -> Tensor:
+        """Loss of one micro-batch to backpropagate, once for each micro-batch of the plan.
+
+        Added over micro-batches and averaged (or added, see `plan_accumulation`) over ranks, the
+        gradients are those of the whole step, the balancer's own parameters included, and the
+        values add up to `value`. Do not divide by the number of micro-batches.
+        """
+        if self.skipped:
+            return self.value.clone().requires_grad_()
+        loss = torch.sum(self._share * local.sums)
+        if self._total is not None:  # once: the terms without task sums
+            loss = loss + (self._total - self._offset)
+            self._total = None
+        return loss
+
+
+def plan_accumulation(
+    balancer: Balancer,
+    forward: Callable[[Batch], TaskSums],
+    batches: Iterable[Batch],
+    *,
+    model: nn.Module | None = None,
+    process_group: ProcessGroup = None,
+    gradient_reduction: GradientReduction = "mean",
+) -> AccumulationPlan:
+    """First pass over the micro-batches of one step; the second is the caller's.
+
+    ::
+
+        plan = plan_accumulation(balancer, forward, batches, model=model)
+        for batch in batches:
+            plan.loss(forward(batch)).backward()
+        optimizer.step()
+
+    The random state (of the CPU and of the current accelerator) is put back afterwards, so that the
+    second pass draws the same dropout masks if it runs the same forwards in the same order.
+
+    Args:
+        balancer: asked once, in its current mode.
+        forward: maps a micro-batch to `taskrobust.risks.task_sums` of its losses on this rank.
+        batches: micro-batches of this rank; ranks may have different numbers of them.
+        model: its buffers (the running statistics of batch normalisation, say) are put back after
+            the pass; None if it has none that training changes.
+        process_group: as in `taskrobust.risks.global_risks`.
+        gradient_reduction: as in `taskrobust.risks.global_risks`.
+
+    Returns:
+        The plan, whose `AccumulationPlan.loss` the second pass uses.
+
+    Raises:
+        ValueError: no micro-batch, and whatever the balancer raises.
+    """
+    gradients: Tensor | None = None
+    total: TaskSums | None = None
+    with _rehearsal(model), torch.set_grad_enabled(balancer.needs_task_gradients):
+        for batch in batches:
+            local = forward(batch)
+            if balancer.needs_task_gradients:
+                found = balancer.task_gradients(local.sums)
+                gradients = found if gradients is None else gradients + found
+            local = TaskSums(local.sums.detach(), local.counts)
+            total = local if total is None else total.plus(local)
+    if total is None:
+        raise ValueError("`batches` should hold at least one micro-batch; found none")
+    risks = global_risks(total, process_group=process_group)
+    if gradients is not None:
+        divisor = risks.counts.clamp(min=1.0).to(gradients.dtype)
+        gradients = all_sum(gradients, process_group) / divisor[:, None]
+    leaf = risks.risks.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = balancer(leaf, risks.present, counts=risks.counts, task_gradients=gradients)
+    coefficients = None
+    if balancer.last is not None:
+        (coefficients,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+    factor = num_ranks(process_group) if gradient_reduction == "mean" else 1
+    return AccumulationPlan(loss, risks, coefficients, factor)
+
+
+@contextmanager
+def _rehearsal(model: nn.Module | None) -> Iterator[None]:
+    """Put random states and the model's buffers back afterwards."""
+    buffers = [] if model is None else [(b, b.detach().clone()) for b in model.buffers()]
+    with torch.random.fork_rng(**_devices()):
+        yield
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+
+def _devices() -> dict[str, Any]:
+    """The current accelerator, as arguments of `torch.random.fork_rng`."""
+    if torch.cuda.is_available():
+        return {"devices": [torch.cuda.current_device()], "device_type": "cuda"}
+    return {"devices": []}

@@ -1,0 +1,31 @@
+"""Balancers: T task risks in, one loss out, as `torch.nn.Module`.
+
+>>> import torch
+>>> from taskrobust.balancers import Minimax
+>>> balancer = Minimax(num_tasks=3, alpha=1.0)
+>>> loss = balancer(torch.tensor([0.2, 0.9, 0.4]))
+>>> balancer.last.weights
+tensor([0.2359, 0.4750, 0.2881])
+"""
+
+from taskrobust.balancers.average import Average
+from taskrobust.balancers.base import Balancer, NonFiniteRiskError, Weighting
+from taskrobust.balancers.minimax import Minimax
+from taskrobust.balancers.registry import (
+    BalancerInfo,
+    balancer_info,
+    create_balancer,
+    list_balancers,
+)
+
+__all__ = [
+    "Average",
+    "Balancer",
+    "BalancerInfo",
+    "Minimax",
+    "NonFiniteRiskError",
+    "Weighting",
+    "balancer_info",
+    "create_balancer",
+    "list_balancers",
+]
