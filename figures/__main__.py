@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from theory.command_line import named, report_missing_extra, seed, writable_directory
-from theory.files import write_atomically
+from taskrobust._command_line import named, report_missing_extra, seed, writable_directory
+from taskrobust._files import write_atomically
 
 if TYPE_CHECKING:
     from figures.data import FigureData
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from figures.registry import EFFORT, FIGURES
         from theory.testbed import Context
     except ModuleNotFoundError as error:
-        return report_missing_extra("python -m figures", error)
+        return report_missing_extra("python -m figures", "theory", error)
     parser = _parser(list(FIGURES), list(style.FORMATS))
     options = parser.parse_args(arguments)
     if options.list:

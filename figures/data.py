@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from theory.files import write_atomically
+from taskrobust._files import write_atomically
 
 SCHEMA_VERSION = 1
 """Version of the JSON file; raised whenever a field changes its meaning or goes."""

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from theory.command_line import (
+from taskrobust._command_line import (
     INTERRUPTED,
     named,
     printable,
@@ -13,7 +13,7 @@ from theory.command_line import (
     seed,
     writable_directory,
 )
-from theory.files import write_atomically
+from taskrobust._files import write_atomically
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except ModuleNotFoundError as error:  # at the start, or by a claim that needs one more
-        return report_missing_extra("python -m theory", error)
+        return report_missing_extra("python -m theory", "theory", error)
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED

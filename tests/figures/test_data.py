@@ -1,12 +1,10 @@
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from figures.data import Column, DataError, FigureData, load, save
-from theory.files import write_atomically
 
 COLUMNS = {
     "series": Column("text", "a name"),
@@ -87,20 +85,6 @@ def test_metadata_must_be_json(example, tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         save(dataclasses.replace(example, parameters={"x": float("nan")}), tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    target = tmp_path / "file"
-    write_atomically(target, b"old")
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_meaning_of_every_column_is_saved(example, tmp_path):

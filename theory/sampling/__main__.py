@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from theory.command_line import writable_directory
+from taskrobust._command_line import writable_directory
 from theory.sampling.table import Row, measure_rows, points
 from theory.testbed import EFFORTS
 

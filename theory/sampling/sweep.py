@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.files import write_atomically
+from taskrobust._files import write_atomically
 
 SCHEMA_VERSION = 1
 """Part of every hash: raised whenever the same configuration would be measured differently."""

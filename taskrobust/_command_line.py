@@ -1,6 +1,6 @@
-"""What the command lines of `theory` and `figures` share: names, directories, missing packages.
+"""What the command lines of the upper floors share: names, directories, missing packages.
 
-Nothing is imported here that an installation without the theory extra lacks.
+Nothing but the standard library is imported here, so that a missing extra can be reported.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 MISSING_EXTRA = 3
-"""Exit status when the packages of the theory extra are not installed."""
+"""Exit status when the packages of an extra are not installed."""
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -25,11 +25,20 @@ def printable() -> None:
             stream.reconfigure(errors="replace")
 
 
-def report_missing_extra(command: str, error: ModuleNotFoundError) -> int:
-    """Say which package is missing and which extra brings it; the exit status to return."""
+def report_missing_extra(command: str, extra: str, error: ModuleNotFoundError) -> int:
+    """Say which package is missing and which extra brings it.
+
+    Args:
+        command: what was run, as typed.
+        extra: name of the extra that has the packages of this command.
+        error: what importing raised.
+
+    Returns:
+        The exit status to return.
+    """
     print(
         f"{command} needs the package {error.name!r}; "
-        "install the theory extra: pip install 'taskrobust[theory]'",
+        f"install the {extra} extra: pip install 'taskrobust[{extra}]'",
         file=sys.stderr,
     )
     return MISSING_EXTRA
