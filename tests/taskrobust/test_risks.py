@@ -1,0 +1,314 @@
+"""Per-task risks in one process, against loops over Python numbers.
+
+What many processes make of them is tested in tests/taskrobust/distributed.
+"""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch.nn import functional
+
+from taskrobust import Minimax
+from taskrobust.risks import (
+    TaskSums,
+    all_sum,
+    cross_entropy,
+    global_risks,
+    grouped_risks,
+    num_ranks,
+    task_sums,
+)
+
+FLOATING = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+INTEGERS = [np.uint8, np.int8, np.int16, np.int32, np.int64]
+
+
+@st.composite
+def batches(draw, max_side=5):
+    """Values, task ids of the same shape (some out of range, there NaN or infinite) and T."""
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=max_side))
+    num_groups = draw(st.integers(1, 5))
+    dtype = draw(st.sampled_from(INTEGERS))
+    low = 0 if dtype is np.uint8 else -3
+    groups = draw(hnp.arrays(dtype, shape, elements=st.integers(low, num_groups + 2)))
+    values = draw(hnp.arrays(np.float64, shape, elements=st.floats(-100, 100)))
+    ignored = (groups < 0) | (groups >= num_groups)
+    junk = draw(st.sampled_from([math.nan, math.inf, -math.inf, 7.0]))
+    values = np.where(ignored, junk, values)
+    return torch.tensor(values), torch.tensor(groups), num_groups
+
+
+def by_loop(values, groups, num_groups):
+    """Sum, sum of sizes, and count of each task, summed without rounding."""
+    members = [[] for _ in range(num_groups)]
+    for value, group in zip(values.flatten().tolist(), groups.flatten().tolist(), strict=True):
+        if 0 <= group < num_groups:
+            members[group].append(value)
+    sums = [math.fsum(m) for m in members]
+    sizes = [math.fsum(map(abs, m)) for m in members]
+    return sums, sizes, [len(m) for m in members]
+
+
+@given(batches(), st.sampled_from(FLOATING))
+def test_sums_and_counts_are_those_of_a_loop(batch, dtype):
+    values, groups, num_groups = batch
+    values = values.to(dtype)
+    sums, sizes, counts = by_loop(values, groups, num_groups)
+    found = task_sums(values, groups, num_groups)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    assert found.sums.dtype == found.counts.dtype == wide
+    assert found.counts.tolist() == counts
+    # n - 1 additions and one rounding to the dtype of the result
+    unit = torch.finfo(wide).eps / 2
+    for total, exact, size, count in zip(found.sums.tolist(), sums, sizes, counts, strict=True):
+        assert abs(total - exact) <= count * unit * size * 1.01
+
+
+@given(batches())
+def test_risks_are_means_over_the_present_and_zero_elsewhere(batch):
+    values, groups, num_groups = batch
+    sums, sizes, counts = by_loop(values, groups, num_groups)
+    found = grouped_risks(values, groups, num_groups)
+    assert found.present.tolist() == [n > 0 for n in counts]
+    assert found.counts.tolist() == counts
+    for risk, total, size, count in zip(found.risks.tolist(), sums, sizes, counts, strict=True):
+        expected = total / count if count else 0.0
+        assert abs(risk - expected) <= 1e-15 * (size + 1) * max(count, 1)
+
+
+@given(batches())
+def test_the_gradient_of_a_risk_is_one_over_the_count_on_its_members(batch):
+    values, groups, num_groups = batch
+    values.requires_grad_()
+    risks, _, counts = grouped_risks(values, groups, num_groups)
+    for task in range(num_groups):
+        (found,) = torch.autograd.grad(risks[task], values, retain_graph=True)
+        members = (groups == task).double()
+        torch.testing.assert_close(found, members / counts[task].clamp(min=1), rtol=1e-15, atol=0)
+
+
+def test_gradients_of_any_order_are_those_of_finite_differences():
+    torch.manual_seed(0)
+    values = torch.randn(7, dtype=torch.float64, requires_grad=True)
+    groups = torch.tensor([0, 2, 2, -1, 0, 2, 5])
+
+    def cubed(values):
+        return grouped_risks(values, groups, 4).risks.pow(3).sum()
+
+    assert torch.autograd.gradcheck(cubed, values)
+    assert torch.autograd.gradgradcheck(cubed, values)
+
+
+def test_ignored_entries_get_gradient_zero_though_their_value_is_nan():
+    values = torch.tensor([1.0, math.nan, 3.0, math.inf], requires_grad=True)
+    grouped_risks(values, torch.tensor([0, -100, 0, 9]), 2).risks.sum().backward()
+    assert values.grad.tolist() == [0.5, 0.0, 0.5, 0.0]
+
+
+def test_nan_of_one_task_stays_with_that_task():
+    values = torch.tensor([1.0, math.nan, 3.0])
+    risks = grouped_risks(values, torch.tensor([0, 1, 2]), 3).risks.tolist()
+    assert risks[0] == 1.0
+    assert math.isnan(risks[1])
+    assert risks[2] == 3.0
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 4), ()])
+def test_a_batch_without_examples_has_no_present_task_but_a_graph(shape):
+    values = torch.zeros(shape, requires_grad=True)
+    found = grouped_risks(values, torch.full(shape, -100), 3)
+    assert found.risks.tolist() == [0, 0, 0]
+    assert not found.present.any()
+    found.risks.sum().backward()
+    assert not values.grad.any()
+
+
+def test_gradients_of_all_risks_in_one_batched_call():
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 1)
+    groups = torch.tensor([0, 1, 1, 2, 0, 2, 2, -1])
+    risks = grouped_risks(layer(torch.randn(8, 3)).squeeze(1), groups, 4).risks
+    (batched,) = torch.autograd.grad(
+        risks, layer.weight, torch.eye(4), is_grads_batched=True, retain_graph=True
+    )
+    for task in range(4):
+        (single,) = torch.autograd.grad(risks[task], layer.weight, retain_graph=True)
+        torch.testing.assert_close(batched[task], single)
+    assert batched[:3].abs().amin() > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_compiled_without_a_graph_break_is_eager(dtype):
+    compiled = torch.compile(grouped_risks, backend="aot_eager", fullgraph=True)
+    torch.manual_seed(0)
+    for size in (5, 9, 12):  # the second size makes the graph dynamic
+        groups = torch.randint(-1, 5, (2, size))
+        found, expected = [], []
+        for function, results in ((compiled, found), (grouped_risks, expected)):
+            torch.manual_seed(size)
+            values = torch.randn(2, size, dtype=dtype, requires_grad=True)
+            risks = function(values, groups, 4)
+            torch.sum(risks.risks * torch.arange(1.0, 5.0)).backward()
+            results += [*risks, values.grad]
+        for a, b in zip(found, expected, strict=True):
+            assert torch.equal(a, b)
+
+
+def test_sums_of_two_batches_add_up_to_those_of_both():
+    values, groups = torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.tensor([0, 1, 0, 1])
+    first, second = (task_sums(values[i], groups[i], 3) for i in (slice(2), slice(2, 4)))
+    both = first.plus(second)
+    assert both.sums.tolist() == [5.0, 10.0, 0.0]
+    assert both.counts.tolist() == [2.0, 2.0, 0.0]
+
+
+def test_one_process_needs_no_process_group():
+    assert num_ranks() == 1
+    tensor = torch.ones(2)
+    assert all_sum(tensor) is tensor
+    local = TaskSums(torch.tensor([6.0]), torch.tensor([3.0]))
+    for reduction in ("mean", "sum"):
+        assert global_risks(local, gradient_reduction=reduction).risks.tolist() == [2.0]
+
+
+@pytest.mark.parametrize("autocast", [torch.bfloat16, torch.float16])
+def test_sums_are_single_precision_under_autocast(autocast):
+    values = torch.linspace(0, 1, 1000, dtype=torch.float32)
+    groups = torch.zeros(1000, dtype=torch.long)
+    expected = grouped_risks(values, groups, 1)
+    with torch.autocast("cpu", dtype=autocast):
+        found = grouped_risks(values, groups, 1)
+    assert found.risks.dtype == torch.float32
+    assert torch.equal(found.risks, expected.risks)
+
+
+def float64_weights(logits, targets, groups, num_groups):
+    """Softmax weights (α = 1) of the risks of given logits, in double precision throughout."""
+    losses = functional.cross_entropy(
+        logits.double().flatten(0, -2), targets.flatten(), reduction="none"
+    ).tolist()
+    ids = groups.flatten().tolist()
+    members = [[v for v, g in zip(losses, ids, strict=True) if g == t] for t in range(num_groups)]
+    exponentials = [math.exp(math.fsum(m) / len(m)) if m else 0.0 for m in members]
+    return torch.tensor(exponentials, dtype=torch.float64) / math.fsum(exponentials)
+
+
+@pytest.mark.parametrize("tokens", [64, 5_000])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_weights_from_low_precision_logits_are_those_of_double_precision(dtype, tokens):
+    torch.manual_seed(0)
+    # Rare tasks beside a frequent one, and classes that are harder than others.
+    groups = torch.multinomial(torch.tensor([0.9, 0.07, 0.03]), tokens, replacement=True)
+    targets = torch.randint(0, 11, (tokens,))
+    difficulty = 1.0 + groups[:, None]
+    inputs, layer = torch.randn(tokens, 16) * difficulty, torch.nn.Linear(16, 11)
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        logits = layer(inputs)
+        assert logits.dtype == dtype
+        losses = cross_entropy(logits, targets)
+        balancer = Minimax(4, alpha=1.0)
+        loss = balancer(grouped_risks(losses, groups, 4))
+    assert losses.dtype == loss.dtype == balancer.last.weights.dtype == torch.float32
+    expected = float64_weights(logits, targets, groups, 4)
+    assert expected[:3].min() > 0.05
+    torch.testing.assert_close(balancer.last.weights.double(), expected, rtol=0, atol=1e-6)
+
+
+def test_a_mean_over_many_losses_is_not_eroded_by_adding_them_one_by_one():
+    torch.manual_seed(0)
+    values = 5 + 4 * torch.rand(200_000)
+    risk = grouped_risks(values, torch.zeros(200_000, dtype=torch.long), 1).risks.item()
+    exact = math.fsum(values.tolist()) / 200_000
+    assert abs(risk - exact) <= 3e-7 * exact
+
+
+def test_low_precision_losses_would_miss_that_precision():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(64, 11).bfloat16(), torch.randint(0, 11, (64,))
+    groups = torch.arange(64) % 3
+    losses = functional.cross_entropy(logits, targets, reduction="none")
+    balancer = Minimax(3, alpha=1.0)
+    balancer(grouped_risks(losses, groups, 3))
+    expected = float64_weights(logits, targets, groups, 3)
+    assert (balancer.last.weights - expected).abs().max() > 1e-6
+
+
+@given(hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=4), st.sampled_from(FLOATING))
+def test_cross_entropy_is_minus_the_log_probability_of_the_target(shape, dtype):
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(*shape, 5)).to(dtype)
+    targets = torch.randint(0, 5, shape)
+    found = cross_entropy(logits, targets)
+    assert found.shape == torch.Size(shape)
+    assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    rows = logits.double().reshape(-1, 5).tolist()
+    for loss, row, target in zip(
+        found.flatten().tolist(), rows, targets.flatten().tolist(), strict=True
+    ):
+        exact = math.log(math.fsum(map(math.exp, row))) - row[target]
+        assert abs(loss - exact) <= 32 * torch.finfo(found.dtype).eps
+
+
+def test_cross_entropy_of_a_single_example():
+    loss = cross_entropy(torch.zeros(4), torch.tensor(2))
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(math.log(4))
+
+
+def test_ignored_targets_have_loss_zero_and_no_gradient():
+    logits = torch.zeros(3, 4, requires_grad=True)
+    losses = cross_entropy(logits, torch.tensor([1, -100, 2]))
+    assert losses[1] == 0
+    losses.sum().backward()
+    assert not logits.grad[1].any()
+    assert cross_entropy(logits, torch.tensor([1, 0, 2]), ignore_index=2)[2] == 0
+
+
+def test_cross_entropy_gradient_under_autocast_keeps_the_dtype_of_the_logits():
+    logits = torch.randn(3, 4).bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cross_entropy(logits, torch.tensor([1, 0, 2])).sum().backward()
+    assert logits.grad.dtype == torch.bfloat16
+    exact = logits.detach().double().softmax(1) - torch.eye(4, dtype=torch.float64)[[1, 0, 2]]
+    torch.testing.assert_close(logits.grad.double(), exact, rtol=2**-8, atol=0)
+
+
+def test_targets_of_another_shape_are_refused_even_if_their_number_is_right():
+    with pytest.raises(ValueError, match="`targets` should"):
+        cross_entropy(torch.zeros(2, 3, 5), torch.zeros(3, 2, dtype=torch.long))
+
+
+VALUES, GROUPS = torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"values": VALUES.long()}, TypeError, r"`values` should be floating; found .*int64"),
+        ({"values": VALUES.cfloat()}, TypeError, r"`values` should be floating; found .*complex"),
+        ({"groups": VALUES}, TypeError, r"`groups` should be integer .* found .*float32"),
+        ({"groups": VALUES.cfloat()}, TypeError, r"`groups` should be integer .* found .*complex"),
+        ({"groups": VALUES.bool()}, TypeError, r"`groups` should be integer .* found .*bool"),
+        ({"groups": GROUPS[0]}, ValueError, r"`groups` should have the shape \(2, 3\).*\(3,\)"),
+        ({"groups": GROUPS.T}, ValueError, r"`groups` should have the shape \(2, 3\).*\(3, 2\)"),
+        ({"num_groups": 0}, ValueError, r"`num_groups` should be at least 1; found 0"),
+        (
+            {"gradient_reduction": "max"},
+            ValueError,
+            r"`gradient_reduction` should be 'mean' or 'sum'; found 'max'",
+        ),
+    ],
+    ids=lambda p: "-".join(p) if isinstance(p, dict) else None,
+)
+def test_wrong_arguments_are_named(change, error, message):
+    arguments = SimpleNamespace(values=VALUES, groups=GROUPS, num_groups=2)
+    vars(arguments).update(change)
+    with pytest.raises(error, match=message):
+        grouped_risks(**vars(arguments))
