@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         grouped_risks,
         task_sums,
     )
+    from taskrobust.trainer import TaskRobustTrainer
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ _LAZY = {
     "Minimax": "balancers",
     "NonFiniteRiskError": "balancers",
     "TaskRisks": "risks",
+    "TaskRobustTrainer": "trainer",
     "TaskSums": "risks",
     "Weighting": "balancers",
     "create_balancer": "balancers",
@@ -103,6 +105,7 @@ __all__ = [
     "Minimax",
     "NonFiniteRiskError",
     "TaskRisks",
+    "TaskRobustTrainer",
     "TaskSums",
     "Weighting",
     "__version__",

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from taskrobust.balancers.base import Balancer
+from taskrobust.balancers.base import Balancer, NonFiniteRiskError
 from taskrobust.risks import (
     GradientReduction,
     ProcessGroup,
@@ -25,7 +25,7 @@ from taskrobust.risks import (
     num_ranks,
 )
 
-__all__ = ["AccumulationPlan", "plan_accumulation"]
+__all__ = ["AccumulationPlan", "balanced_loss", "plan_accumulation"]
 
 Batch = TypeVar("Batch")
 
@@ -89,7 +89,8 @@ def plan_accumulation(
 
     Args:
         balancer: asked once, in its current mode.
-        forward: maps a micro-batch to `taskrobust.risks.task_sums` of its losses on this rank.
+        forward: maps a micro-batch to `taskrobust.risks.task_sums` of its losses on this rank;
+            entries past the balancer's tasks are auxiliary risks (see `balanced_loss`).
         batches: micro-batches of this rank; ranks may have different numbers of them.
         model: its buffers (the running statistics of batch normalisation, say) are put back after
             the pass; None if it has none that training changes.
@@ -108,7 +109,7 @@ def plan_accumulation(
         for batch in batches:
             local = forward(batch)
             if balancer.needs_task_gradients:
-                found = balancer.task_gradients(local.sums)
+                found = balancer.task_gradients(local.sums[: balancer.num_tasks])
                 gradients = found if gradients is None else gradients + found
             local = TaskSums(local.sums.detach(), local.counts)
             total = local if total is None else total.plus(local)
@@ -116,16 +117,51 @@ def plan_accumulation(
         raise ValueError("`batches` should hold at least one micro-batch; found none")
     risks = global_risks(total, process_group=process_group)
     if gradients is not None:
-        divisor = risks.counts.clamp(min=1.0).to(gradients.dtype)
+        divisor = risks.counts[: balancer.num_tasks].clamp(min=1.0).to(gradients.dtype)
         gradients = all_sum(gradients, process_group) / divisor[:, None]
     leaf = risks.risks.detach().requires_grad_()
     with torch.enable_grad():
-        loss = balancer(leaf, risks.present, counts=risks.counts, task_gradients=gradients)
+        loss = balanced_loss(balancer, risks._replace(risks=leaf), gradients)
     coefficients = None
     if balancer.last is not None:
         (coefficients,) = torch.autograd.grad(loss, leaf, retain_graph=True)
     factor = num_ranks(process_group) if gradient_reduction == "mean" else 1
     return AccumulationPlan(loss, risks, coefficients, factor)
+
+
+def balanced_loss(
+    balancer: Balancer, risks: TaskRisks, task_gradients: Tensor | None = None
+) -> Tensor:
+    """The balancer's loss of the first T risks, plus every auxiliary risk that follows them.
+
+    An auxiliary risk (next-sentence prediction beside masked-token tasks, say) is added with weight
+    1, outside the balancing; it is global like the others.
+
+    Args:
+        balancer: of T tasks.
+        risks: ``[T + E]``.
+        task_gradients: as in `Balancer.forward`.
+
+    Returns:
+        The loss, 0-dim.
+
+    Raises:
+        NonFiniteRiskError: also for a non-finite auxiliary risk, if the balancer does not ignore
+            non-finite risks.
+    """
+    tasks = balancer.num_tasks
+    main = TaskRisks(*(field[:tasks] for field in risks))
+    auxiliary = risks.risks[tasks:]
+    if auxiliary.numel() == 0:
+        return balancer(main, task_gradients=task_gradients)  # type: ignore[no-any-return]
+    if balancer.nonfinite != "ignore" and not bool(torch.isfinite(auxiliary.detach()).all()):
+        raise NonFiniteRiskError(
+            f"non-finite auxiliary risk at step {balancer.step}: {auxiliary.tolist()}"
+        )
+    loss = balancer(main, task_gradients=task_gradients)
+    if balancer.last is None:  # a skipped step
+        return loss  # type: ignore[no-any-return]
+    return loss + auxiliary.sum()  # type: ignore[no-any-return]
 
 
 @contextmanager

@@ -1,0 +1,106 @@
+"""Risks and weights in the logs, and the worst task in the progress line."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainingArguments as Arguments
+
+from taskrobust.balancers.base import Balancer, Weighting
+
+__all__ = ["EpochCallback", "TaskProgressCallback", "WeightingLog", "worst_task"]
+
+
+class WeightingLog:
+    """Mean risk and weight of each task since the last log, summed on the device."""
+
+    def __init__(self, task_names: tuple[str, ...]) -> None:
+        self.task_names = task_names
+        self._totals: Tensor | None = None
+
+    def add(self, weighting: Weighting | None) -> None:
+        """Add what a balancer did in one call; None, a skipped call, adds nothing."""
+        if weighting is None:
+            return
+        rows = torch.stack(
+            [
+                weighting.risks,
+                weighting.weights,
+                weighting.present.to(weighting.risks.dtype),
+                weighting.scale.expand_as(weighting.risks),
+                torch.ones_like(weighting.risks),
+            ]
+        )
+        self._totals = rows if self._totals is None else self._totals + rows
+
+    def pop(self) -> dict[str, float]:
+        """Means by task, and start again; empty if nothing was added.
+
+        ``risk/NAME`` is a mean over the steps that had the task (left out if none had),
+        ``weight/NAME`` over all; ``worst_risk`` is the largest of the former, ``weight_scale``
+        the mean scale.
+        """
+        if self._totals is None:
+            return {}
+        risks, weights, present, scale, steps = self._totals.tolist()
+        self._totals = None
+        logs = {}
+        for t, name in enumerate(self.task_names):
+            if present[t]:
+                logs[f"risk/{name}"] = risks[t] / present[t]
+            logs[f"weight/{name}"] = weights[t] / steps[t]
+        if any(present):
+            logs["worst_risk"] = max(v for k, v in logs.items() if k.startswith("risk/"))
+        logs["weight_scale"] = scale[0] / steps[0]
+        return logs
+
+
+def worst_task(logs: dict[str, Any]) -> str | None:
+    """The task of largest risk in a training log, as a line; None if the log has no risks."""
+    risks = {k.removeprefix("risk/"): v for k, v in logs.items() if k.startswith("risk/")}
+    if not risks:
+        return None
+    name = max(risks, key=risks.__getitem__)
+    return f"worst: {name} {risks[name]:.4g} (weight {logs[f'weight/{name}']:.2f})"
+
+
+class TaskProgressCallback(ProgressCallback):  # type: ignore[misc]
+    """The Trainer's progress bar, with the worst task named and without a line of 2T numbers."""
+
+    def on_log(
+        self,
+        args: Arguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the worst task in the bar and write the rest of the log above it."""
+        logs = logs or {}
+        if state.is_world_process_zero and self.training_bar is not None:
+            line = worst_task(logs)
+            if line is not None:
+                self.training_bar.set_postfix_str(line)
+        short = {k: v for k, v in logs.items() if not k.startswith(("risk/", "weight/"))}
+        super().on_log(args, state, control, logs=short, **kwargs)
+
+
+class EpochCallback(TrainerCallback):  # type: ignore[misc]
+    """Tells a balancer of ended epochs when the next begins, so that a resumed run does too."""
+
+    def __init__(self, balancer: Balancer) -> None:
+        self.balancer = balancer
+        self.epochs_ended = 0
+
+    def on_epoch_begin(
+        self,
+        args: Arguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Catch up with the epochs that the Trainer has finished."""
+        while self.epochs_ended < int(state.epoch or 0):
+            self.balancer.end_epoch()
+            self.epochs_ended += 1
