@@ -10,6 +10,8 @@ tensor([0.2359, 0.4750, 0.2881])
 
 from taskrobust.balancers.average import Average
 from taskrobust.balancers.base import Balancer, NonFiniteRiskError, Weighting
+from taskrobust.balancers.dwa import DynamicWeightAverage
+from taskrobust.balancers.group_dro import GroupDRO
 from taskrobust.balancers.minimax import Minimax
 from taskrobust.balancers.registry import (
     BalancerInfo,
@@ -17,13 +19,17 @@ from taskrobust.balancers.registry import (
     create_balancer,
     list_balancers,
 )
+from taskrobust.balancers.uncertainty import Uncertainty
 
 __all__ = [
     "Average",
     "Balancer",
     "BalancerInfo",
+    "DynamicWeightAverage",
+    "GroupDRO",
     "Minimax",
     "NonFiniteRiskError",
+    "Uncertainty",
     "Weighting",
     "balancer_info",
     "create_balancer",

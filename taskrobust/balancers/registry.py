@@ -8,7 +8,10 @@ from typing import Any
 
 from taskrobust.balancers.average import Average
 from taskrobust.balancers.base import Balancer
+from taskrobust.balancers.dwa import DynamicWeightAverage
+from taskrobust.balancers.group_dro import GroupDRO
 from taskrobust.balancers.minimax import Minimax
+from taskrobust.balancers.uncertainty import Uncertainty
 
 __all__ = ["BalancerInfo", "balancer_info", "create_balancer", "list_balancers"]
 
@@ -25,6 +28,11 @@ class BalancerInfo:
 
 _ENTRIES = (
     BalancerInfo("average", Average, "mean risk, the paper's None (Eq. 4)", {}),
+    BalancerInfo("uncertainty", Uncertainty, "learned log-variances (Kendall et al., 2018)", {}),
+    BalancerInfo(
+        "dwa", DynamicWeightAverage, "softmax of the risks' rates of change (Liu et al., 2019)", {}
+    ),
+    BalancerInfo("group-dro", GroupDRO, "exponentiated gradient (Sagawa et al., 2020)", {}),
     BalancerInfo("minimax", Minimax, "softmax of α · risks (Eq. 7); α = 1", {"alpha": 1.0}),
     BalancerInfo("hard-max", Minimax, "gradient of the worst task only", {"mode": "hard"}),
     BalancerInfo(
