@@ -28,6 +28,9 @@ class BalancerInfo:
 
 _ENTRIES = (
     BalancerInfo("average", Average, "mean risk, the paper's None (Eq. 4)", {}),
+    BalancerInfo(
+        "example-mean", Average, "mean over all examples, ordinary training", {"over": "examples"}
+    ),
     BalancerInfo("uncertainty", Uncertainty, "learned log-variances (Kendall et al., 2018)", {}),
     BalancerInfo(
         "dwa", DynamicWeightAverage, "softmax of the risks' rates of change (Liu et al., 2019)", {}
