@@ -33,7 +33,8 @@ class PosBertForPreTraining(BertForPreTraining):  # type: ignore[misc]
     """BERT pre-training with a fixed number K of masked positions an instance.
 
     Parameters, names and checkpoints are those of `BertForPreTraining`, so that every
-    ``AutoModel…`` class loads them. Equal loss at a fraction of the cost: the head sees B·K rows, not B·S.
+    ``AutoModel…`` class loads them. Equal loss at a fraction of the cost: the head sees B·K rows,
+    not B·S.
 
     Args:
         config: `transformers.BertConfig`; `next_sentence` ("added", "task" or "off") and, for
@@ -74,9 +75,11 @@ class PosBertForPreTraining(BertForPreTraining):  # type: ignore[misc]
         values = cross_entropy(self.cls.predictions(masked), labels)
         groups = torch.where(labels == IGNORED, IGNORED, task_ids.flatten())
         mode = getattr(self.config, "next_sentence", "added")
+        scores = self.cls.seq_relationship(hidden[1])
         if mode == "off" or next_sentence_label is None:
-            return PosBertOutput(task_values=values, task_groups=groups)
-        pairs = cross_entropy(self.cls.seq_relationship(hidden[1]), next_sentence_label)
+            # Zero gradients keep the unused head in the graph, as data parallelism wants it.
+            return PosBertOutput(task_values=values + 0.0 * scores.sum(), task_groups=groups)
+        pairs = cross_entropy(scores, next_sentence_label)
         if mode == "added":
             return PosBertOutput(task_values=values, task_groups=groups, auxiliary_values=pairs)
         task = torch.full_like(next_sentence_label, self.config.next_sentence_task)
