@@ -19,6 +19,7 @@ from taskrobust.balancers.registry import (
     create_balancer,
     list_balancers,
 )
+from taskrobust.balancers.torchjd import TorchJDBalancer
 from taskrobust.balancers.uncertainty import Uncertainty
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "GroupDRO",
     "Minimax",
     "NonFiniteRiskError",
+    "TorchJDBalancer",
     "Uncertainty",
     "Weighting",
     "balancer_info",

@@ -11,6 +11,7 @@ from taskrobust.balancers.base import Balancer
 from taskrobust.balancers.dwa import DynamicWeightAverage
 from taskrobust.balancers.group_dro import GroupDRO
 from taskrobust.balancers.minimax import Minimax
+from taskrobust.balancers.torchjd import TorchJDBalancer
 from taskrobust.balancers.uncertainty import Uncertainty
 
 __all__ = ["BalancerInfo", "balancer_info", "create_balancer", "list_balancers"]
@@ -45,16 +46,22 @@ _ENTRIES = (
         {"alpha": 1.0, "mode": "attached"},
     ),
 )
-_REGISTRY = {entry.name: entry for entry in _ENTRIES}
+_ADAPTERS = (
+    BalancerInfo("torchjd", TorchJDBalancer, "a `method` of TorchJD by name, with `options`", {}),
+)
+_REGISTRY = {entry.name: entry for entry in (*_ENTRIES, *_ADAPTERS)}
 
 
 def list_balancers() -> list[str]:
-    """Names that `create_balancer` knows.
+    """Names of methods that `create_balancer` knows.
+
+    It knows "torchjd" as well, which is no method by itself:
+    ``create_balancer("torchjd", 3, method="STCH", options={"mu": 0.5})``.
 
     >>> "minimax" in list_balancers()
     True
     """
-    return list(_REGISTRY)
+    return [entry.name for entry in _ENTRIES]
 
 
 def balancer_info(name: str) -> BalancerInfo:
@@ -74,13 +81,13 @@ def create_balancer(name: str, num_tasks: int, **options: Any) -> Balancer:
     """A balancer by name.
 
     Args:
-        name: one of `list_balancers`.
+        name: one of `list_balancers`, or "torchjd".
         num_tasks: number of tasks T.
         options: arguments of the class; None means the default, so that a configuration may leave
             a field empty. ``tolerance`` given, the default ``alpha`` of "minimax" does not count.
 
     Raises:
-        ValueError: an unknown name or option, or a value that the class refuses.
+        ValueError: an unknown name or option, a missing one, or a value that the class refuses.
 
     >>> create_balancer("minimax", 3, tolerance=0.1)
     Minimax(num_tasks=3, mode='softmax', alpha=4.63056)
@@ -97,4 +104,7 @@ def create_balancer(name: str, num_tasks: int, **options: Any) -> Balancer:
     merged = {**entry.defaults, **given}
     if "tolerance" in given and "alpha" not in given:
         merged.pop("alpha", None)
-    return entry.balancer(num_tasks, **merged)
+    for key, parameter in known.items():
+        if parameter.default is parameter.empty and key not in ("self", "num_tasks", *merged):
+            raise ValueError(f"balancer {name!r} needs the option {key!r}")
+    return entry.balancer(num_tasks=num_tasks, **merged)
