@@ -1,0 +1,195 @@
+"""Prepared folders as training and held-out data of a run."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, load_from_disk
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from experiments.bert.batches import InstanceOrder, MaskingCollator, TaskOfPiece
+from experiments.bert.configuration import BertStudy, Phase
+from experiments.bert.groupings import FrequencyGroups, PosGroups, RandomGroups, frequency_table
+from experiments.bert.tags import NUM_TASKS, OTHER, table_key
+from experiments.configuration import ConfigurationError
+
+__all__ = ["HeldOut", "PhasedCollator", "Prepared", "collator", "held_out_batches", "training_data"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A folder that ``prepare`` wrote.
+
+    Raises:
+        ConfigurationError: something is missing, or it was made with another tag table.
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        for name in ("train", "valid", "tokenizer", "report.json"):
+            if not (self.folder / name).exists():
+                raise ConfigurationError(
+                    f"{self.folder / name} is missing; --data should be a folder that "
+                    "`python -m experiments bert prepare` has finished"
+                )
+        found = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
+        if found.get("tag_table") != table_key():
+            raise ConfigurationError(
+                f"{self.folder} was prepared with tag table {found.get('tag_table')!r}, the code "
+                f"has {table_key()!r}; prepare it again"
+            )
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The WordPiece tokenizer."""
+        return AutoTokenizer.from_pretrained(str(self.folder / "tokenizer"))
+
+    def split(self, name: str) -> Dataset:
+        """Instances of "train", "valid" or "test", as NumPy arrays."""
+        return load_from_disk(str(self.folder / name)).with_format("numpy")
+
+    def has(self, split: str) -> bool:
+        """Whether there is such a split."""
+        return (self.folder / split).is_dir()
+
+    @cached_property
+    def sequence_length(self) -> int:
+        """Pieces of the longest instance the preparation allowed."""
+        report = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
+        return int(report["sequence_length"])
+
+    @cached_property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Training pieces by class ``[10]`` (special pieces, which are never masked, left out)."""
+        return self._counts[0]
+
+    @cached_property
+    def piece_counts(self) -> NDArray[np.int64]:
+        """Training occurrences within the nine classes, by piece ``[V]``."""
+        return self._counts[1]
+
+    @cached_property
+    def _counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        special = self.tokenizer.all_special_ids
+        classes, pieces = np.zeros(OTHER + 1, np.int64), np.zeros(len(self.tokenizer), np.int64)
+        for rows in self.split("train").iter(batch_size=1000):
+            ids, pos = np.concatenate(rows["input_ids"]), np.concatenate(rows["pos"])
+            kept = ~np.isin(ids, special)
+            classes += np.bincount(pos[kept], minlength=OTHER + 1)
+            pieces += np.bincount(ids[kept & (pos != OTHER)], minlength=len(pieces))
+        return classes, pieces
+
+
+@dataclass(frozen=True)
+class PhasedCollator:
+    """The collator of the phase that a batch belongs to; batches never mix phases."""
+
+    collators: tuple[MaskingCollator, ...]
+
+    def __call__(self, instances: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """A masked batch."""
+        batch: dict[str, Tensor] = self.collators[instances[0]["phase"]](instances)
+        return batch
+
+
+class HeldOut(torch.utils.data.Dataset[dict[str, Any]]):
+    """Held-out instances, each with one fixed mask."""
+
+    def __init__(self, instances: Dataset) -> None:
+        self.instances = instances
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**self.instances[index], "duplicate": 0, "index": index, "phase": 0}
+
+
+class _InPhase(InstanceOrder):
+    """Instances that know their phase."""
+
+    phase = 0
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        return {**super().__getitem__(position), "phase": self.phase}
+
+
+def training_data(
+    study: BertStudy, data: Path
+) -> tuple[ConcatDataset[dict[str, Any]], PhasedCollator, Prepared]:
+    """All instances of a run in order, their collator, and the prepared folder of the first phase.
+
+    Args:
+        study: the configuration.
+        data: the prepared folder of phases that name none; others are beside it.
+    """
+    folders = [Prepared(data if p.data is None else data.parent / p.data) for p in study.phases]
+    steps = _phase_steps(study)
+    parts, collators = [], []
+    task_of_piece = grouping(study, folders[0])
+    for number, (phase, folder) in enumerate(zip(study.phases, folders, strict=True)):
+        part = _InPhase(
+            folder.split("train"),
+            steps[number] * study.optimisation.batch_size,
+            study.masking.duplicates,
+            study.seed + number,
+        )
+        part.phase = number
+        parts.append(part)
+        collators.append(collator(study, folder, task_of_piece, phase))
+    return ConcatDataset(parts), PhasedCollator(tuple(collators)), folders[0]
+
+
+def grouping(study: BertStudy, prepared: Prepared) -> TaskOfPiece:
+    """The map from masked pieces to tasks that a study asks for."""
+    if study.grouping == "pos":
+        return PosGroups()
+    counts = prepared.class_counts[:NUM_TASKS]
+    shares = tuple(float(share) for share in counts / counts.sum())
+    if study.grouping == "random":
+        return RandomGroups(shares)
+    return FrequencyGroups(frequency_table(prepared.piece_counts, shares))
+
+
+def collator(
+    study: BertStudy, prepared: Prepared, task_of_piece: TaskOfPiece, phase: Phase | None = None
+) -> MaskingCollator:
+    """The masking of a phase; that of the study where the phase says nothing."""
+    tokenizer = prepared.tokenizer
+    return MaskingCollator(
+        vocabulary=len(tokenizer),
+        mask_id=tokenizer.mask_token_id,
+        pad_id=tokenizer.pad_token_id,
+        special_ids=(tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id),
+        sequence_length=prepared.sequence_length,
+        max_predictions=(phase and phase.max_predictions) or study.masking.max_predictions,
+        probability=study.masking.probability,
+        seed=study.masking.seed,
+        task_of_piece=task_of_piece,
+    )
+
+
+def held_out_batches(
+    study: BertStudy, prepared: Prepared, split: str, batch_size: int
+) -> DataLoader[dict[str, Tensor]]:
+    """Held-out batches by part of speech, whatever grouping is trained with.
+
+    The masks are drawn with another seed than those of training.
+    """
+    masking = replace(collator(study, prepared, PosGroups()), seed=study.masking.seed + 1_000_003)
+    return DataLoader(HeldOut(prepared.split(split)), batch_size=batch_size, collate_fn=masking)
+
+
+def _phase_steps(study: BertStudy) -> list[int]:
+    """Steps of each phase; they add up to those of the study."""
+    ends = np.cumsum([phase.share for phase in study.phases]) * study.optimisation.steps
+    return [int(n) for n in np.diff(np.rint(ends).astype(int), prepend=0)]

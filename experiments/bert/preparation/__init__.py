@@ -1,0 +1,1 @@
+"""From text to sentence pairs with a part of speech for each piece."""

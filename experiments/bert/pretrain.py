@@ -1,0 +1,260 @@
+"""Pre-training: every arm and seed a run of its own, resumable, with a recorded result."""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.utils.data import SequentialSampler
+from transformers import TrainingArguments
+
+from experiments.bert.configuration import Arm, BertStudy
+from experiments.bert.data import HeldOut, Prepared, held_out_batches, training_data
+from experiments.bert.evaluation import class_sums, summarise
+from experiments.bert.groupings import task_names
+from experiments.bert.model import PosBertForPreTraining, bert_config
+from experiments.configuration import ConfigurationError, dump
+from taskrobust import TaskRobustTrainer, __version__, create_balancer
+from taskrobust._files import write_atomically
+from taskrobust.balancers import Balancer
+from taskrobust.trainer import last_complete_checkpoint
+
+__all__ = ["RESULT", "in_order", "pretrain", "run_folder"]
+
+RESULT = "result.json"
+
+
+class _OrderedTrainer(TaskRobustTrainer):
+    """Reads the training instances in the order of the data set, which is drawn already."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+
+
+def pretrain(study: BertStudy, data: Path, out: Path, arm: str, seed: int) -> dict[str, Any]:
+    """One run: train, evaluate on held-out text, write the result; a finished run is read back.
+
+    All arms of a seed share the initial parameters, the order of the data and the masks.
+
+    Args:
+        study: the configuration.
+        data: a prepared folder.
+        out: results go to ``out/ARM/seed-N``.
+        arm: name of an arm of the study.
+        seed: of the initial parameters and dropout.
+
+    Returns:
+        The content of ``result.json``.
+
+    Raises:
+        ConfigurationError: data or arm cannot be used, or the folder holds a run of another
+            configuration.
+    """
+    folder = run_folder(out, arm, seed)
+    configuration = dump(study)
+    finished = _finished(folder, configuration)
+    if finished is not None:
+        return finished
+    instances, masking, prepared = training_data(study, data)
+    names = task_names(
+        study.grouping,
+        other_is_task=study.other_is_task,
+        next_sentence_is_task=study.next_sentence == "task",
+    )
+    torch.manual_seed(seed)
+    model = PosBertForPreTraining(
+        bert_config(
+            study.model,
+            len(prepared.tokenizer),
+            next_sentence=study.next_sentence,
+            next_sentence_task=len(names) - 1,
+        )
+    )
+    balancer = _balancer(study.arms[arm], names, model, out, seed)
+    trainer = _OrderedTrainer(
+        model,
+        _arguments(study, folder, seed),
+        train_dataset=instances,
+        eval_dataset=HeldOut(prepared.split("valid")),
+        data_collator=masking,
+        balancer=balancer,
+    )
+    if trainer.is_world_process_zero():
+        _record_configuration(folder, configuration)
+    began = time.time()
+    resumed = last_complete_checkpoint(folder / "checkpoints")
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    trainer.save_model(str(folder / "model"))
+    result: dict[str, Any] = {}
+    if trainer.is_world_process_zero():
+        result = {
+            **_provenance(),
+            "arm": arm,
+            "seed": seed,
+            "configuration": configuration,
+            "seconds": time.time() - began,
+            "resumed_from": None if resumed is None else resumed.name,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "device": str(trainer.args.device),
+            **_held_out(study, model, prepared, folder),
+            "history": trainer.state.log_history,
+        }
+        prepared.tokenizer.save_pretrained(folder / "model")
+        write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
+    if dist.is_initialized():
+        dist.barrier()
+    return result
+
+
+def run_folder(out: Path, arm: str, seed: int) -> Path:
+    """Where a run keeps its checkpoints, model and result."""
+    return out / arm / f"seed-{seed}"
+
+
+def in_order(study: BertStudy, arms: Sequence[str]) -> list[str]:
+    """Arms with the reference of each before it.
+
+    Raises:
+        ConfigurationError: an arm that the study does not have.
+    """
+    ordered: list[str] = []
+    for arm in arms:
+        if arm not in study.arms:
+            raise ConfigurationError(f"unknown arm {arm!r} (known: {', '.join(study.arms)})")
+        for name in (study.arms[arm].reference, arm):
+            if name is not None and name in arms and name not in ordered:
+                ordered.append(name)
+    return ordered
+
+
+def _finished(folder: Path, configuration: str) -> dict[str, Any] | None:
+    """The result of a finished run of this configuration; None if it is to be run."""
+    recorded = folder / "configuration.yaml"
+    if recorded.is_file() and recorded.read_text(encoding="utf-8") != configuration:
+        raise ConfigurationError(
+            f"{folder} holds a run of another configuration ({recorded}); choose another --out, or "
+            "remove it"
+        )
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def _record_configuration(folder: Path, configuration: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "configuration.yaml", configuration)
+
+
+def _balancer(
+    arm: Arm, names: list[str], model: PosBertForPreTraining, out: Path, seed: int
+) -> Balancer:
+    """The balancer of an arm, with what it needs of the model or of its reference."""
+    options = dict(arm.options)
+    if arm.reference is not None:
+        options["reference"] = _reference_risks(run_folder(out, arm.reference, seed), names)
+    if arm.balancer == "gradnorm":
+        options.setdefault("shared", model.cls.predictions.transform.dense)
+    try:
+        return create_balancer(arm.balancer, len(names), task_names=names, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"arm {arm}: {error}") from error
+
+
+def _reference_risks(folder: Path, names: list[str]) -> list[float]:
+    """Held-out risks of a finished run, by task."""
+    path = folder / RESULT
+    if not path.is_file():
+        raise ConfigurationError(f"{path} is missing; the reference arm has to be run first")
+    valid = json.loads(path.read_text(encoding="utf-8"))["valid"]
+    risks = {name: each["value"] for name, each in valid["risks"].items()}
+    risks["next sentence"] = valid["next_sentence"]
+    missing = [name for name in names if name not in risks]
+    if missing:
+        raise ConfigurationError(
+            f"{path} has no held-out risk of {', '.join(missing)}: excess risks need tasks by part "
+            "of speech, each with held-out pieces"
+        )
+    return [risks[name] for name in names]
+
+
+def _arguments(study: BertStudy, folder: Path, seed: int) -> TrainingArguments:
+    """The Trainer's arguments; every default that would change the recipe is overridden."""
+    how = study.optimisation
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    share, rest = divmod(how.batch_size, processes)
+    micro = how.micro_batch_size or share
+    if rest or share % micro:
+        raise ConfigurationError(
+            f"`optimisation.batch_size` should be a multiple of processes × micro-batch; found "
+            f"{how.batch_size} for {processes} × {micro}"
+        )
+    accelerated = torch.cuda.is_available()
+    return TrainingArguments(
+        str(folder / "checkpoints"),
+        max_steps=how.steps,
+        per_device_train_batch_size=micro,
+        per_device_eval_batch_size=micro,
+        gradient_accumulation_steps=share // micro,
+        learning_rate=how.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=how.warmup_steps,
+        weight_decay=how.weight_decay,
+        adam_beta1=how.betas[0],
+        adam_beta2=how.betas[1],
+        adam_epsilon=how.epsilon,
+        max_grad_norm=how.max_gradient_norm,
+        bf16=how.precision == "bf16",
+        fp16=how.precision == "fp16",
+        torch_compile=how.compile,
+        seed=seed,
+        logging_steps=study.log_every,
+        eval_strategy="steps",
+        eval_steps=study.evaluate_every,
+        save_steps=study.save_every,
+        save_total_limit=1,
+        remove_unused_columns=False,
+        report_to="none",
+        use_cpu=not accelerated,
+        ddp_backend="gloo" if processes > 1 and not accelerated else None,
+    )
+
+
+def _held_out(
+    study: BertStudy, model: PosBertForPreTraining, prepared: Prepared, folder: Path
+) -> dict[str, Any]:
+    """Held-out risks by class; sums by instance are kept for paired comparisons."""
+    found = {}
+    device = next(model.parameters()).device
+    batch_size = study.optimisation.micro_batch_size or study.optimisation.batch_size
+    for split in ("valid", "test"):
+        if not prepared.has(split):
+            continue
+        batches = held_out_batches(study, prepared, split, batch_size)
+        measured = class_sums(model, batches, device)
+        np.savez(folder / f"{split}.npz", sums=measured.sums, counts=measured.counts)
+        found[split] = summarise(measured).as_data()
+    return found
+
+
+def _provenance() -> dict[str, Any]:
+    """What a number needs beside it: command, date, versions."""
+    packages = ("torch", "transformers", "datasets", "nltk")
+    return {
+        "command": " ".join(["python -m experiments", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "versions": {
+            "taskrobust": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+    }
