@@ -5,12 +5,22 @@ import os
 import re
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from transformers.trainer import TRAINER_STATE_NAME
 
 from taskrobust.balancers.base import Balancer
 
-__all__ = ["BALANCER_FILE", "last_complete_checkpoint", "load_balancer", "save_balancer"]
+__all__ = [
+    "BALANCER_FILE",
+    "discard_checkpoint",
+    "last_complete_checkpoint",
+    "load_balancer",
+    "save_balancer",
+]
 
 BALANCER_FILE = "balancer.pt"
 """Name of the balancer's file in a checkpoint folder."""
@@ -54,7 +64,7 @@ def load_balancer(balancer: Balancer, folder: str | Path) -> int:
 
     Raises:
         FileNotFoundError: the checkpoint has no balancer.
-        ValueError: it is of another class or of other tasks.
+        ValueError: it is damaged, or of another class, other tasks or other options.
     """
     path = Path(folder) / BALANCER_FILE
     if not path.is_file():
@@ -63,13 +73,33 @@ def load_balancer(balancer: Balancer, folder: str | Path) -> int:
             "save_only_model), so the balancer's state is lost; resume from another checkpoint, or "
             "start anew from its model"
         )
-    content = torch.load(path, weights_only=True, map_location="cpu")
+    content = _read(path)
     expected = {"balancer": type(balancer).__name__, "task_names": list(balancer.task_names)}
     for field, value in expected.items():
         if content[field] != value:
-            raise ValueError(f"{path}: `{field}` should be {value}; found {content[field]}")
-    balancer.load_state_dict(content["state"])
+            raise ValueError(
+                f"{path}: `{field}` should be {value}; found {content[field]}; resume with the "
+                "balancer and the tasks of the stopped run"
+            )
+    try:
+        balancer.load_state_dict(content["state"])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: `state` should fit {balancer!r}; resume with the options of the stopped run "
+            f"({error})"
+        ) from error
     return int(content["epochs_ended"])
+
+
+def discard_checkpoint(checkpoint: str | Path) -> None:
+    """Take away what makes a checkpoint whole, before another is written over it.
+
+    Args:
+        checkpoint: folder of a checkpoint, which need not exist.
+    """
+    folder = Path(checkpoint)
+    for path in (folder / TRAINER_STATE_NAME, *folder.glob("rng_state*.pth")):
+        path.unlink(missing_ok=True)
 
 
 def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
@@ -93,10 +123,34 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
 
 
 def _complete(checkpoint: Path) -> bool:
-    """Whether the Trainer's state, written last, is whole, and so is every rank's random state."""
+    """Whether the Trainer's state, written last, is there, and no file was cut off."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        for path in checkpoint.glob("*.safetensors"):
+            with safe_open(path, "pt"):  # compares the length of the file with its header
+                pass
+    except (OSError, ValueError, SafetensorError):
         return False
     random_states = list(checkpoint.glob("rng_state*.pth"))
-    return bool(random_states) and all(zipfile.is_zipfile(path) for path in random_states)
+    # An archive has its directory at the end.
+    archives = [*random_states, *checkpoint.glob("*.pt")]
+    return bool(random_states) and all(zipfile.is_zipfile(path) for path in archives)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a balancer's file."""
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        raise ValueError(
+            f"{path} should be a file written by TaskRobustTrainer; it is damaged or of another "
+            f"origin ({str(error).splitlines()[0]}); resume from another checkpoint"
+        ) from error
+    fields = {"balancer", "task_names", "epochs_ended", "state"}
+    if not isinstance(content, dict) or set(content) != fields:
+        found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(
+            f"{path} should hold {sorted(fields)}, as written by TaskRobustTrainer; found {found}; "
+            "resume from another checkpoint"
+        )
+    return content

@@ -1,5 +1,6 @@
 """From what a model returns to the sums and counts of its tasks."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from taskrobust.risks import TaskSums, task_sums
 
-__all__ = ["output_sums"]
+__all__ = ["output_sums", "warn_of_half_precision"]
 
 _CONTRACT = (
     "`task_values` with `task_groups` (losses of any shape, and their task ids), or `task_sums` "
@@ -55,6 +56,38 @@ def output_sums(outputs: Any, num_tasks: int, batch_size: int | None = None) -> 
     values = found["auxiliary_values"]
     extra = task_sums(values, torch.zeros_like(values, dtype=torch.long), 1)
     return TaskSums(torch.cat([sums.sums, extra.sums]), torch.cat([sums.counts, extra.counts]))
+
+
+def warn_of_half_precision(outputs: Any, *, mixed: bool) -> None:
+    """Warn if the losses that a model returned have been rounded to half precision.
+
+    Under mixed precision the Trainer converts what a model returns to float32, so that the dtype
+    says nothing; then the digits are looked at.
+
+    Args:
+        outputs: what the model returned.
+        mixed: whether the model runs under automatic mixed precision.
+    """
+    found = _fields(outputs)
+    for name in ("task_values", "task_sums", "task_risks", "auxiliary_values"):
+        values = found.get(name)
+        if values is None or not values.is_floating_point():
+            continue
+        if values.dtype.itemsize < 4 or (mixed and _fits_in_half(values.detach())):
+            warnings.warn(
+                f"`{name}` was computed in half precision, which leaves 3 decimal digits or less "
+                "of every loss; compute losses in float32: taskrobust.cross_entropy does, or call "
+                ".float() on what they are computed from",
+                stacklevel=2,
+            )
+
+
+def _fits_in_half(values: Tensor) -> bool:
+    """Whether no digit would be lost in half precision, some value being there."""
+    return bool(values.any()) and any(
+        torch.equal(values, values.to(half).to(values.dtype))
+        for half in (torch.bfloat16, torch.float16)
+    )
 
 
 def _fields(outputs: Any) -> dict[str, Tensor]:

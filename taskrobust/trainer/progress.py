@@ -13,10 +13,18 @@ __all__ = ["EpochCallback", "TaskProgressCallback", "WeightingLog", "worst_task"
 
 
 class WeightingLog:
-    """Mean risk and weight of each task since the last log, summed on the device."""
+    """Mean risk and weight of each task since the last log, summed on the device.
+
+    Args:
+        task_names: names of the tasks.
+
+    Attributes:
+        skipped_steps: optimiser steps since the last log that were skipped; the user counts them.
+    """
 
     def __init__(self, task_names: tuple[str, ...]) -> None:
         self.task_names = task_names
+        self.skipped_steps = 0
         self._totals: Tensor | None = None
 
     def add(self, weighting: Weighting | None) -> None:
@@ -37,12 +45,14 @@ class WeightingLog:
     def pop(self) -> dict[str, float]:
         """Means by task, and start again; empty if nothing was added.
 
-        ``risk/NAME`` is a mean over the steps that had the task (left out if none had),
+        ``risk/NAME`` is a mean over the calls that had the task (left out if none had),
         ``weight/NAME`` over all; ``worst_risk`` is the largest of the former, ``weight_scale``
-        the mean scale.
+        the mean scale. ``skipped_steps`` is there if it is not 0.
         """
+        skipped = {"skipped_steps": float(self.skipped_steps)} if self.skipped_steps else {}
+        self.skipped_steps = 0
         if self._totals is None:
-            return {}
+            return skipped
         risks, weights, present, scale, steps = self._totals.tolist()
         self._totals = None
         logs = {}
@@ -53,7 +63,7 @@ class WeightingLog:
         if any(present):
             logs["worst_risk"] = max(v for k, v in logs.items() if k.startswith("risk/"))
         logs["weight_scale"] = scale[0] / steps[0]
-        return logs
+        return {**logs, **skipped}
 
 
 def worst_task(logs: dict[str, Any]) -> str | None:
@@ -87,20 +97,42 @@ class TaskProgressCallback(ProgressCallback):  # type: ignore[misc]
 
 
 class EpochCallback(TrainerCallback):  # type: ignore[misc]
-    """Tells a balancer of ended epochs when the next begins, so that a resumed run does too."""
+    """Tells a balancer of ended epochs when the next begins, so that a resumed run does too.
+
+    Epochs are counted as they begin: the Trainer's fraction stays below 1 for a data set without a
+    length, however often it is gone through.
+
+    Args:
+        balancer: whose `Balancer.end_epoch` is called.
+
+    Attributes:
+        epochs_ended: number of calls, those before a resume included.
+    """
 
     def __init__(self, balancer: Balancer) -> None:
         self.balancer = balancer
         self.epochs_ended = 0
+        self._next_epoch = 0
 
-    def on_epoch_begin(
+    def on_train_begin(
         self,
         args: Arguments,  # noqa: ARG002
         state: TrainerState,
         control: TrainerControl,  # noqa: ARG002
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
+        """Take over the number of epochs that a resumed run has behind it."""
+        self._next_epoch = int(state.epoch or 0)
+
+    def on_epoch_begin(
+        self,
+        args: Arguments,  # noqa: ARG002
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
         """Catch up with the epochs that the Trainer has finished."""
-        while self.epochs_ended < int(state.epoch or 0):
+        while self.epochs_ended < self._next_epoch:
             self.balancer.end_epoch()
             self.epochs_ended += 1
+        self._next_epoch += 1

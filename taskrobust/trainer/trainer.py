@@ -1,28 +1,32 @@
 """transformers' Trainer with a balancer: exact under data parallelism, accumulation and resume."""
 
+import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributed import barrier
-from transformers import ProgressCallback, Trainer
-from transformers.trainer_pt_utils import find_batch_size
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput
+from transformers import ProgressCallback
+from transformers.trainer_utils import TrainOutput
 
 from taskrobust.accumulation import AccumulationPlan, balanced_loss, plan_accumulation
 from taskrobust.balancers.base import Balancer
-from taskrobust.risks import TaskRisks, TaskSums, global_risks, num_ranks
-from taskrobust.trainer.checkpoints import last_complete_checkpoint, load_balancer, save_balancer
-from taskrobust.trainer.outputs import output_sums
+from taskrobust.risks import TaskSums, global_risks, num_ranks
+from taskrobust.trainer.checkpoints import (
+    discard_checkpoint,
+    last_complete_checkpoint,
+    load_balancer,
+    save_balancer,
+)
+from taskrobust.trainer.evaluation import RiskEvaluation
 from taskrobust.trainer.progress import EpochCallback, TaskProgressCallback, WeightingLog
 
 __all__ = ["TaskRobustTrainer"]
 
 
-class TaskRobustTrainer(Trainer):  # type: ignore[misc]
+class TaskRobustTrainer(RiskEvaluation):
     """`transformers.Trainer` that trains on the balanced loss of task risks.
 
     The model returns per-example or per-token losses and their task ids (see
@@ -35,15 +39,18 @@ class TaskRobustTrainer(Trainer):  # type: ignore[misc]
     - saves the balancer in every checkpoint and restores it, and resumes (with
       ``resume_from_checkpoint=True``) from the newest checkpoint that is whole;
     - trains the balancer's own parameters, without weight decay and outside gradient clipping;
-    - logs ``risk/TASK``, ``weight/TASK``, ``worst_risk``, ``weight_scale``, and names the worst
-      task in the progress bar;
+    - logs ``risk/TASK``, ``weight/TASK``, ``worst_risk``, ``weight_scale`` and, if there are any,
+      ``skipped_steps`` (whose ``loss`` is 0), and names the worst task in the progress bar;
     - evaluates the risk of each task over the whole evaluation set, every example once.
 
-    It sets two training arguments: ``ddp_find_unused_parameters`` to False unless it was given
-    (the stacked risks keep every head in the graph), and ``logging_nan_inf_filter`` to False (a
-    non-finite risk is the balancer's business, see `Balancer`). Data order is the caller's: for a
-    bit-exact resume, random augmentation or masking has to depend on the example, not on a running
-    random state.
+    It sets training arguments: ``ddp_find_unused_parameters`` to False unless it was given (the
+    stacked risks keep every head in the graph), ``logging_nan_inf_filter`` to False (a non-finite
+    risk is the balancer's business: ``nonfinite="skip"`` leaves out the whole optimiser step that
+    has one), and ``greater_is_better`` to False if ``metric_for_best_model`` is a risk.
+
+    Data order is the caller's: for a bit-exact resume, random augmentation or masking has to depend
+    on the example, not on a running random state. The Trainer repeats examples where the last batch
+    of an epoch cannot be split evenly over ranks; ``dataloader_drop_last`` avoids that.
 
     Args:
         args: positional arguments of `transformers.Trainer`.
@@ -78,18 +85,24 @@ class TaskRobustTrainer(Trainer):  # type: ignore[misc]
         self.balancer_lr = balancer_lr
         self._micro_batches: list[Any] = []
         self._plan: AccumulationPlan | None = None
-        self._eval_sums: TaskSums | None = None
+        self._skipped = False
         self._weighting_log = WeightingLog(balancer.task_names)
         super().__init__(*args, **kwargs)
-        self._check_arguments()
+        self._check_device()
         self.balancer.to(self.args.device)
+        self._new_balancer = copy.deepcopy(balancer.state_dict())
         self._epochs = EpochCallback(balancer)
         self.add_callback(self._epochs)
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(TaskProgressCallback())
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Set the training arguments named in the class's docstring, then as `Trainer`."""
+        """As `Trainer`, with the training arguments that the class's docstring names."""
+        if self.args.label_smoothing_factor != 0:
+            raise ValueError(
+                "`label_smoothing_factor` should be 0: the model computes the losses of the tasks; "
+                f"found {self.args.label_smoothing_factor}"
+            )
         if self.args.ddp_find_unused_parameters is None:
             self.args.ddp_find_unused_parameters = False
         self.args.logging_nan_inf_filter = False
@@ -115,9 +128,16 @@ class TaskRobustTrainer(Trainer):  # type: ignore[misc]
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; ``resume_from_checkpoint=True`` takes the newest whole checkpoint.
 
+        A second call goes on with the balancer as it is, as with the model and the optimiser; with
+        ``model_init`` all three start anew.
+
         Raises:
             ValueError: there is none.
         """
+        self._epochs.epochs_ended = 0
+        self._weighting_log = WeightingLog(self.balancer.task_names)
+        if self.model_init is not None:
+            self.balancer.load_state_dict(self._new_balancer)
         if resume_from_checkpoint is True:
             found = last_complete_checkpoint(self.args.output_dir)
             if found is None:
@@ -137,6 +157,7 @@ class TaskRobustTrainer(Trainer):  # type: ignore[misc]
         )
         self._micro_batches = found[0]
         self._plan = None
+        self._skipped = False
         self.balancer.zero_grad(set_to_none=True)
         return found
 
@@ -159,7 +180,11 @@ class TaskRobustTrainer(Trainer):  # type: ignore[misc]
             )
             self._weighting_log.add(self.balancer.last)
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        return loss
+        if not self._skipped:
+            return loss
+        if self.accelerator.gradient_state.sync_gradients:  # the last micro-batch
+            self._leave_step_out(model)
+        return torch.zeros_like(loss)
 
     def compute_loss(
         self,
@@ -178,67 +203,11 @@ class TaskRobustTrainer(Trainer):  # type: ignore[misc]
             loss = risks.sum() / (local.counts[:tasks] > 0).sum().clamp(min=1)
         return (loss, outputs) if return_outputs else loss
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """As `Trainer`, with the risk of each task over the whole set, every example once.
-
-        Adds ``eval_risk/TASK`` (left out for a task without an example), ``eval_worst_risk``,
-        ``eval_auxiliary_risk`` if there is one, and ``eval_loss``, the mean of the risks plus the
-        auxiliary risk. With `compute_metrics` this takes a second pass over the set.
-        """
-        prefix = kwargs.get("metric_key_prefix", "eval")
-        description = kwargs.get("description", args[1] if len(args) > 1 else "")
-        if description == "Prediction":
-            return super().evaluation_loop(*args, **kwargs)
-        if self.compute_metrics is None:
-            output, metrics = self._risk_loop(*args, **kwargs)
-        else:
-            output = super().evaluation_loop(*args, **kwargs)
-            loader = kwargs.pop("dataloader", args[0] if args else None)
-            with _every_example_once(self.accelerator):
-                loader = super().get_eval_dataloader(loader.dataset)
-            _, metrics = self._risk_loop(loader, *args[1:], **kwargs)
-        output.metrics.update({f"{prefix}_{key}": value for key, value in metrics.items()})
-        return output
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """As `Trainer`, but without examples repeated to fill the last batches of all ranks."""
-        if self.compute_metrics is not None:
-            return super().get_eval_dataloader(eval_dataset)
-        with _every_example_once(self.accelerator):
-            return super().get_eval_dataloader(eval_dataset)
-
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[Any, Any, Any]:
-        """As `Trainer`; while risks are measured, only their sums and counts are kept."""
-        if self._eval_sums is None:
-            found: tuple[Any, Any, Any] = super().prediction_step(
-                model, inputs, prediction_loss_only, ignore_keys
-            )
-            return found
-        with torch.no_grad():
-            local, _ = self._local_sums(model, self._prepare_inputs(inputs))
-        extra = local.sums.numel() - self._eval_sums.sums.numel()
-        total = TaskSums(*(nn.functional.pad(field, (0, extra)) for field in self._eval_sums))
-        self._eval_sums = total.plus(local)
-        return None, None, None
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As `Trainer`, with the mean risk and weight of each task since the last training log."""
         if "loss" in logs:
             logs = {**logs, **self._weighting_log.pop()}
         super().log(logs, start_time)
-
-    def _local_sums(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[TaskSums, Any]:
-        """Sums and counts of a micro-batch on this rank, and what the model returned."""
-        with self.compute_loss_context_manager():
-            outputs = model(**inputs)
-        batch_size = find_batch_size(inputs)
-        return output_sums(outputs, self.balancer.num_tasks, batch_size), outputs
 
     def _training_loss(self, local: TaskSums) -> Tensor:
         if self._plan is not None:
@@ -249,38 +218,41 @@ class TaskRobustTrainer(Trainer):  # type: ignore[misc]
             loss = loss / max(len(self._micro_batches), 1)
             self._weighting_log.add(self.balancer.last)
             skipped = self.balancer.last is None
-        if skipped and getattr(self.accelerator, "scaler", None) is not None:
-            # A gradient scaler wants to see gradients; not-a-number ones make it skip the step.
-            return local.sums.sum() * torch.nan
-        return loss
+        if not skipped:
+            return loss
+        # A loss without graph would leave DistributedDataParallel and FSDP waiting for gradients.
+        self._skipped = True
+        return local.sums.sum() * torch.nan
 
-    def _risk_loop(self, *args: Any, **kwargs: Any) -> tuple[EvalLoopOutput, dict[str, float]]:
-        """The Trainer's loop, keeping sums and counts only, and the risks over all ranks."""
-        zeros = torch.zeros(self.balancer.num_tasks, device=self.args.device)
-        self._eval_sums = TaskSums(zeros, zeros)
-        try:
-            output = super().evaluation_loop(*args, **kwargs)
-            risks = global_risks(self._eval_sums)
-        finally:
-            self._eval_sums = None
-        return output, _risk_metrics(risks, self.balancer.task_names)
+    def _leave_step_out(self, model: nn.Module) -> None:
+        self._weighting_log.skipped_steps += 1
+        if getattr(self.accelerator, "scaler", None) is None:
+            # Without gradients an optimiser does nothing. (A gradient scaler wants to see them, and
+            # does nothing because they are not finite.)
+            model.zero_grad(set_to_none=True)
+            self.balancer.zero_grad(set_to_none=True)
 
-    def _check_arguments(self) -> None:
+    def _check_device(self) -> None:
         if self.args.n_gpu > 1:
             raise ValueError(
                 f"one process drives {self.args.n_gpu} GPUs, whose losses cannot be reduced by "
                 "task; launch with torchrun --nproc-per-node "
                 f"{self.args.n_gpu}, or set CUDA_VISIBLE_DEVICES"
             )
-        if self.label_smoother is not None:
-            raise ValueError(
-                "`label_smoothing_factor` should be 0: the model computes the losses of the tasks"
-            )
         if self.is_deepspeed_enabled and self.balancer.param_groups():
             raise ValueError(
                 f"{type(self.balancer).__name__} has parameters of its own, which DeepSpeed's "
                 "optimizer cannot hold; use DDP or FSDP, or another balancer"
             )
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """As `Trainer`; what an earlier run left at this step counts as a checkpoint no more."""
+        if self.args.should_save:
+            run_dir = Path(self._get_output_dir(trial))
+            discard_checkpoint(run_dir / f"checkpoint-{self.state.global_step}")
+        if num_ranks() > 1:
+            barrier()
+        super()._save_checkpoint(model, trial)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -298,33 +270,3 @@ class TaskRobustTrainer(Trainer):  # type: ignore[misc]
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self._epochs.epochs_ended = load_balancer(self.balancer, Path(checkpoint))
-
-
-def _risk_metrics(risks: TaskRisks, task_names: tuple[str, ...]) -> dict[str, float]:
-    """Risks by name, the worst, the auxiliary one and the loss."""
-    values, present = risks.risks.tolist(), risks.present.tolist()
-    tasks = len(task_names)
-    by_name = {
-        f"risk/{name}": value
-        for name, value, there in zip(task_names, values[:tasks], present[:tasks], strict=True)
-        if there
-    }
-    metrics = dict(by_name)
-    loss = sum(by_name.values()) / len(by_name) if by_name else float("nan")
-    if by_name:
-        metrics["worst_risk"] = max(by_name.values())
-    if len(values) > tasks:
-        metrics["auxiliary_risk"] = values[tasks]
-        loss += values[tasks]
-    return {**metrics, "loss": loss}
-
-
-@contextmanager
-def _every_example_once(accelerator: Any) -> Iterator[None]:
-    """Data loaders made meanwhile do not repeat examples to fill up the last batches."""
-    before = accelerator.even_batches
-    accelerator.even_batches = False
-    try:
-        yield
-    finally:
-        accelerator.even_batches = before
