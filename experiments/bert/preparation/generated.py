@@ -44,8 +44,8 @@ def _sentence(
 ) -> TaggedSentence:
     """A template filled with words; the first word gets a capital, the stop no space before it."""
     text, spans, tags = "", [], []
-    for tag in templates[rng.integers(len(templates))].split():
-        choices = words[tag]
+    for slot in templates[rng.integers(len(templates))].split():
+        choices, tag = words[slot], slot.partition("/")[0]
         # Zipf's law within a tag, so that words have frequencies worth learning.
         chance = 1 / np.arange(1, len(choices) + 1)
         word = str(rng.choice(choices, p=chance / chance.sum()))
