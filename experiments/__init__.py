@@ -1,1 +1,1 @@
-"""The paper's two studies, PoS-BERT and Multi-Modal Mask MAE; its rooms are not built yet."""
+"""The paper's experiments: its studies, and its tables as runs beside the printed values."""

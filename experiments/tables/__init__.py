@@ -1,0 +1,1 @@
+"""The paper's tables as runs, each beside its printed values; so far Table 3."""
