@@ -1,6 +1,4 @@
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -8,9 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torchjd import aggregation, scalarization
 
-from taskrobust import TorchJDBalancer, create_balancer, list_balancers, plan_accumulation
+from taskrobust import TorchJDBalancer, plan_accumulation
 from taskrobust.balancers._module_state import fit_state
 from taskrobust.risks import task_sums
 from tests.taskrobust.balancers.torchjd_cases import (
@@ -222,14 +219,6 @@ def test_half_losses_are_computed_in_single_precision():
     assert balancer.last.weights.dtype == torch.float32
 
 
-def test_options_as_numbers_keep_their_precision():
-    balancer = TorchJDBalancer("Constant", TASKS, options={"weights": SHARES})
-    balancer(leaf([1.0] * TASKS))
-    assert (balancer.last.scale * balancer.last.weights).tolist() == pytest.approx(
-        SHARES, rel=1e-15
-    )
-
-
 def test_vectors_and_cache_keys_of_a_method_follow_the_risks():
     part = nn.Module()
     part.key = (3, torch.float64, torch.device("cpu"))
@@ -240,87 +229,6 @@ def test_vectors_and_cache_keys_of_a_method_follow_the_risks():
     assert {v.device.type for v in part.vectors} == {"meta"}
     fit_state(part, None, torch.device("meta"))
     assert part.vectors[0].dtype == part.key[1] == torch.float16
-
-
-def test_created_from_data_by_the_registry_but_not_listed_as_a_method():
-    balancer = create_balancer(
-        "torchjd", 3, method="STCH", options={"mu": 0.5, "weights": [1, 1, 1]}, scale=2.0
-    )
-    balancer(torch.tensor([0.2, 0.9, 0.4]))
-    expected = torch.softmax(2 * torch.tensor([0.2, 0.9, 0.4]), 0)
-    torch.testing.assert_close(balancer.last.weights, expected)
-    assert balancer.last.scale.item() == pytest.approx(2)
-    assert "torchjd" not in list_balancers()
-    with pytest.raises(ValueError, match="'torchjd' needs the option 'method'"):
-        create_balancer("torchjd", 3)
-
-
-def test_sizes_are_filled_in_for_methods_that_ask_for_them():
-    assert TorchJDBalancer("UW", 3).method.log_var.shape == (3,)
-
-
-def test_the_representation_names_the_method_and_its_arguments():
-    text = repr(TorchJDBalancer("STCH", 3, options={"mu": 0.5}, seed=7))
-    assert "STCH(mu=0.5" in text
-    assert "num_tasks=3, seed=7" in text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        (("STHC", 3), ValueError, "no method 'STHC'; did you mean 'STCH'"),
-        (("STCH", 3), ValueError, "missing a required argument: 'mu'"),
-        ((scalarization.Mean(), 3, nn.Linear(1, 1)), ValueError, "`shared` should be None: Mean"),
-        ((aggregation.MGDA(), 3), ValueError, "`shared` should be a layer or parameters: MGDA"),
-        ((nn.Linear(1, 1), 3), TypeError, "found Linear"),
-        ((torch.softmax, 3), TypeError, "found <built-in"),
-        ((scalarization.STCH, 3), TypeError, "found <class 'torchjd"),
-        (("ConFIG", 3, nn.Linear(1, 1)), TypeError, "ConFIG gives only .* UPGrad"),
-        (("GradDrop", 3, nn.Linear(1, 1)), TypeError, "GradDrop gives only .* UPGrad"),
-        ((aggregation.TrimmedMean(1), 3, nn.Linear(1, 1)), TypeError, "TrimmedMean gives only"),
-        (("MoDoWeighting", 3, nn.Linear(1, 1)), TypeError, "two independent batches"),
-        (("SDMGradWeighting", 3, nn.Linear(1, 1)), TypeError, "two independent batches"),
-    ],
-)
-def test_methods_that_do_not_fit_are_refused_with_the_reason(arguments, error, message):
-    with pytest.raises(error, match=message):
-        TorchJDBalancer(*arguments)
-
-
-def test_options_are_only_for_methods_by_name():
-    with pytest.raises(ValueError, match="`options` should be None unless"):
-        TorchJDBalancer(scalarization.Mean(), 3, options={})
-    with pytest.raises(ValueError, match=r"arguments of STCH.* unexpected .* 'nu'"):
-        TorchJDBalancer("STCH", 3, options={"mu": 1.0, "nu": 1.0})
-
-
-def test_a_weighting_of_ones_own_has_to_say_what_it_weighs():
-    class Norms(aggregation.Weighting):
-        def forward(self, stat, /):
-            return stat.diagonal()
-
-    with pytest.raises(TypeError, match="GramianWeightedAggregator"):
-        TorchJDBalancer(Norms(), 2, nn.Linear(1, 1))
-    balancer = TorchJDBalancer(aggregation.GramianWeightedAggregator(Norms()), 2, nn.Linear(1, 1))
-    balancer(torch.ones(2), task_gradients=torch.tensor([[1.0], [2.0]]))
-    assert (balancer.last.scale * balancer.last.weights).tolist() == [1, 4]
-
-
-def test_without_torchjd_the_rest_works_and_the_error_names_the_extra():
-    code = """
-import sys
-sys.modules["torchjd"] = None
-import torch, taskrobust.balancers
-from taskrobust import TorchJDBalancer, create_balancer
-create_balancer("minimax", 3)(torch.ones(3))
-for make in (TorchJDBalancer, lambda *arguments: create_balancer("torchjd", 3, method="UW")):
-    try:
-        make("STCH", 3)
-    except ImportError as error:
-        print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.count("pip install 'taskrobust[torchjd]'") == 2
 
 
 def test_equal_risks_get_the_weights_of_a_plain_mean_from_symmetric_methods():
