@@ -1,12 +1,12 @@
 """Dynamic weight average: weight to the tasks whose risks fall slowest (Liu et al., 2019)."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from taskrobust.balancers.base import LinearBalancer, NonFinite, positive
-from taskrobust.weights import softmax_weights
 
 __all__ = ["DynamicWeightAverage"]
 
@@ -25,7 +25,8 @@ class DynamicWeightAverage(LinearBalancer):
     window's mean is over the calls that had the task; a task's last two windows are the last two
     that had it, so that a window without it leaves its ratio as it was. Where the ratio is not
     defined it is 1, "no change": before two windows have had the task, and after a window of mean
-    0. Non-finite risks (with ``nonfinite="ignore"``) enter no mean.
+    0 (or so small that the ratio overflows). Non-finite risks (with ``nonfinite="ignore"``) enter
+    no mean.
 
     Risks should be positive: for negative ones a ratio below 1 says that they grew.
 
@@ -99,20 +100,26 @@ class DynamicWeightAverage(LinearBalancer):
 
     def _weights(self, risks: Tensor, present: Tensor, counts: Tensor | None) -> Tensor:  # noqa: ARG002
         ratios = self.ratios.to(risks.dtype)
-        weights: Tensor = softmax_weights(ratios, 1 / self.temperature, present, validate=False)
+        exponents = torch.where(present, ratios / self.temperature, -math.inf)
+        weights = torch.where(present, torch.softmax(exponents, 0), 0.0)
         if self.training:
-            seen = present & torch.isfinite(risks)
-            self.sums = self.sums + torch.where(seen, risks, 0.0).to(self.sums.dtype)
-            self.counts = self.counts + seen
+            self._remember(risks, present)
             if self.window is not None and (self.step + 1) % self.window == 0:
                 self._end_window()
         return weights
+
+    def _remember(self, risks: Tensor, present: Tensor) -> None:
+        if self.nonfinite == "ignore":  # the other modes have made sure that all are finite
+            present = present & torch.isfinite(risks)
+            risks = torch.where(present, risks, 0.0)
+        self.sums = self.sums + risks.to(self.sums.dtype)
+        self.counts = self.counts + present
 
     def _end_window(self) -> None:
         seen = self.counts > 0
         means = self.sums / self.counts
         ratios = means / self.means
-        ratios = torch.where(torch.isfinite(ratios), ratios, 1.0)
+        ratios = torch.where(torch.isfinite(ratios / self.temperature), ratios, 1.0)
         self.ratios = torch.where(seen, ratios, self.ratios)
         self.means = torch.where(seen, means, self.means)
         self.sums = torch.zeros_like(self.sums)

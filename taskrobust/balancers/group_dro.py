@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from taskrobust.balancers.base import LinearBalancer, NonFinite, positive
-from taskrobust.weights import softmax_weights
 
 __all__ = ["GroupDRO"]
 
@@ -42,8 +41,9 @@ class GroupDRO(LinearBalancer):
         nonfinite: as in `Balancer`.
 
     Attributes:
-        log_weights: buffer ``[T]``, :math:`\log q`, float32 or wider. It starts at
-            :math:`-\log T` and is kept above a quarter of the lowest number of its dtype.
+        log_weights: buffer ``[T]``, :math:`\log q`. It starts at :math:`-\log T` and is kept above
+            a quarter of the lowest number of its dtype. In float32 its rounding adds up to about
+            1e-3 in 1e5 calls, after ``balancer.double()`` to nothing.
 
     Raises:
         TypeError: a step size or an adjustment that is no number.
@@ -90,20 +90,22 @@ class GroupDRO(LinearBalancer):
 
     def _weights(self, risks: Tensor, present: Tensor, counts: Tensor | None) -> Tensor:  # noqa: ARG002
         if self.training:
-            self._ascend(risks, present & torch.isfinite(risks))
-        log_weights = self.log_weights.to(risks.dtype)
-        weights: Tensor = softmax_weights(log_weights, 1.0, present, validate=False)
-        return weights
+            self._ascend(risks, present)
+        wider = torch.promote_types(self.log_weights.dtype, risks.dtype)
+        log_weights = torch.where(present, self.log_weights.to(wider), -math.inf)
+        return torch.where(present, torch.softmax(log_weights, 0), 0.0).to(risks.dtype)
 
     def _ascend(self, risks: Tensor, compared: Tensor) -> None:
         """Multiply the weights of the compared tasks by exp(η · risk), their total unchanged."""
+        if self.nonfinite == "ignore":  # the other modes have made sure that all are finite
+            compared = compared & torch.isfinite(risks)
         if self.group_sizes is not None:
             risks = risks + self.adjustment / self.group_sizes.to(risks.dtype).sqrt()
         risks = torch.where(compared, risks, -math.inf)
         before = torch.where(compared, self.log_weights, -math.inf)
         # Gains are at most 0, so that only -inf can come up, and the floor takes care of it.
         after = before + self.step_size * (risks - risks.max())
-        after = after + (torch.logsumexp(before, 0) - torch.logsumexp(after, 0))
+        after = torch.log_softmax(after, 0) + torch.logsumexp(before, 0)
         after = after.clamp(min=torch.finfo(self.log_weights.dtype).min / 4)
         self.log_weights = torch.where(compared, after.to(self.log_weights.dtype), self.log_weights)
 
