@@ -1,48 +1,106 @@
-"""Gradients of all task losses with respect to the last shared layer, without T backward passes."""
+r"""Gradients of all task losses with respect to the last shared layer, without T backward passes.
 
-from collections.abc import Sequence
+Methods that look at single tasks (GradNorm, MGDA, …) need :math:`\nabla_W\ell_t` for each task t,
+which done naively costs T passes through every head. `SharedLayer` takes one pass through the heads
+(`taskrobust.task_graph`), carries all tasks together through what they share above the layer, goes
+no deeper than the layer's output, and leaves the trunk below it alone. For the weight of a linear
+layer, :math:`\nabla_W\ell_t = \Delta_t^\top X` with the inputs X ``[n, d_in]`` and the gradients
+:math:`\Delta_t` ``[n, d_out]`` at its output: examples or tokens without gradient are left out of
+the product on the CPU, and norms come from :math:`\langle\Delta_t\Delta_t^\top, XX^\top\rangle`
+where that is cheaper.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from taskrobust.risks import GradientReduction, ProcessGroup, all_sum, num_ranks
+from taskrobust.task_graph import TaskGraph
 
 __all__ = ["Shared", "SharedLayer"]
 
 Shared = nn.Module | Sequence[nn.Parameter]
 """A layer that all tasks share, or the parameters themselves."""
 
+BLOCK_BYTES = 2**28
+"""Bound on the gradients held at a time where only norms are asked for."""
+
+NOT_BATCHED = ("Batching rule not implemented", "vmap")
+"""In the errors of operators that cannot carry batched gradients."""
+
+PASS_BYTES = {"cpu": 2**22}
+"""Bound on one batched gradient: on a CPU as much as caches hold, else `BLOCK_BYTES`."""
+
 
 class SharedLayer:
-    """Where gradients of single tasks are taken; no module, so nothing of it is registered.
+    """The layer at which gradients of single tasks are taken.
+
+    It is no module: holding one registers neither the layer nor its parameters. A deep copy keeps
+    the layer, unless that has been copied before in the same `copy.deepcopy` (a model, then the
+    balancer beside it). Nothing is hooked into the model. A layer that is called several times
+    counts with all its calls; one inside (non-reentrant) activation checkpointing is recomputed
+    once more. Parameters have to be whole: not FSDP's or ZeRO's shards. A model compiled as a whole
+    is one node to autograd and costs T backward passes: compile trunk and heads apart.
 
     Args:
-        shared: the last shared layer, or a list of parameters.
+        shared: the last shared layer, or a list of parameters. Linear layers are fastest; of other
+            modules each parameter is differentiated.
+        gradient_scale: factor on the gradients on their way through the graph, taken out again in
+            float32, so that they do not underflow under float16 autocast: 2**16, say.
 
     Raises:
         TypeError: neither a module nor parameters.
-        ValueError: no parameter that requires gradients.
+        ValueError: no parameter that requires gradients, or a scale that is not positive.
     """
 
-    def __init__(self, shared: Shared) -> None:
-        self.parameters = _parameters(shared)
+    def __init__(self, shared: Shared, *, gradient_scale: float = 1.0) -> None:
+        if not isinstance(shared, nn.Module):
+            shared = list(shared)
+            if not all(isinstance(p, Tensor) and p.is_leaf for p in shared):
+                raise TypeError("`shared` should be a module or a list of parameters")
+        if not gradient_scale > 0:
+            raise ValueError(f"`gradient_scale` should be positive; found {gradient_scale}")
+        self.shared = shared
+        self.gradient_scale = gradient_scale
+        self.batched = True
+        self.parameters()  # or an error
+
+    def parameters(self) -> list[Tensor]:
+        """The parameters in the order in which gradients are laid out.
+
+        Raises:
+            ValueError: none that requires gradients.
+        """
+        shared = self.shared
+        found = shared.parameters() if isinstance(shared, nn.Module) else shared
+        required: list[Tensor] = [p for p in found if p.requires_grad]
+        if not required:
+            raise ValueError("`shared` should have a parameter that requires gradients; found none")
+        return required
 
     def gradients(self, losses: Tensor) -> Tensor:
         """This rank's gradients ``[T, n]`` of losses ``[T]``, detached, in float32 or wider.
 
-        Parameters are flattened one after the other. The graph is kept for a later backward.
+        The parameters follow each other, each flattened. A loss that does not depend on one of them
+        has gradient 0 there. The graph is kept, no ``.grad`` is touched, and a later
+        ``loss.backward()`` finds everything as it was.
+
+        Args:
+            losses: with graph.
+
+        Raises:
+            ValueError: losses of another shape, or none of which depends on the parameters.
         """
-        basis = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
-        found = torch.autograd.grad(
-            losses,
-            self.parameters,
-            basis,
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-            is_grads_batched=True,
-        )
-        return torch.cat([g.flatten(1) for g in found], dim=1)
+        run = _Run(self, losses)
+        return run.gradients(run.tasks)
+
+    def norms(self, losses: Tensor) -> Tensor:
+        """Euclidean norms ``[T]`` of `gradients`, without holding those."""
+        return _Run(self, losses).norms()
 
     def global_gradients(
         self,
@@ -51,22 +109,181 @@ class SharedLayer:
         process_group: ProcessGroup = None,
         gradient_reduction: GradientReduction = "mean",
     ) -> Tensor:
-        """Gradients ``[T, n]`` of global risks (`taskrobust.risks.global_risks`), over all ranks.
+        """Gradients ``[T, n]`` over all ranks, of risks from `taskrobust.risks.global_risks`.
 
         Args:
             losses: ``[T]`` with graph; every rank of the group has to call.
             process_group: as in `taskrobust.risks.global_risks`.
-            gradient_reduction: as in `taskrobust.risks.global_risks`.
+            gradient_reduction: as there: with "mean" the graph of the losses carries the number of
+                ranks as a factor, which is divided out.
+
+        Raises:
+            ValueError: as `gradients`.
         """
-        total = all_sum(self.gradients(losses), process_group)
+        run = _Run(self, losses)
+        return run.global_gradients(run.tasks, process_group, gradient_reduction)
+
+    def global_norms(
+        self,
+        losses: Tensor,
+        *,
+        process_group: ProcessGroup = None,
+        gradient_reduction: GradientReduction = "mean",
+    ) -> Tensor:
+        """Norms ``[T]`` of `global_gradients`, without holding those; arguments as there."""
+        run = _Run(self, losses)
+        if num_ranks(process_group) == 1:
+            return run.norms()
+        # Blocks have to be the same tasks on every rank, whatever its graph and batch.
+        size = max(1, BLOCK_BYTES // run.row_bytes)
+        blocks = (run.tasks[start : start + size] for start in range(0, len(losses), size))
+        found = [run.global_gradients(b, process_group, gradient_reduction) for b in blocks]
+        return torch.cat([torch.linalg.vector_norm(gradients, dim=1) for gradients in found])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        shared = self.shared
+        copied = type(self)(
+            memo.get(id(shared), shared)
+            if isinstance(shared, nn.Module)
+            else [memo.get(id(p), p) for p in shared],
+            gradient_scale=self.gradient_scale,
+        )
+        memo[id(self)] = copied
+        return copied
+
+
+class _Run:
+    """One call: the graph of its losses, and what the passes through it give."""
+
+    def __init__(self, layer: SharedLayer, losses: Tensor) -> None:
+        if losses.ndim != 1 or not len(losses):
+            raise ValueError(f"`losses` should have shape [T]; found {list(losses.shape)}")
+        if not losses.requires_grad:
+            raise ValueError("`losses` should have a graph; found a tensor without one")
+        parameters = layer.parameters()
+        self.layer = layer
+        self.tasks = list(range(len(losses)))
+        self.device = losses.device
+        with self._plain():
+            self.graph = TaskGraph(losses, parameters, layer.gradient_scale)
+        if not self.graph.connected:
+            raise ValueError(
+                "`losses` should depend on the parameters of `shared`; found that none does "
+                "(is it a layer of another model, or of a copy?)"
+            )
+        self.dtype = torch.float32
+        self.slices: list[slice] = []
+        for p in parameters:
+            self.dtype = torch.promote_types(self.dtype, p.dtype)
+            start = self.slices[-1].stop if self.slices else 0
+            self.slices.append(slice(start, start + p.numel()))
+        self.size = self.slices[-1].stop
+        self.row_bytes = self.size * self.dtype.itemsize
+        self._inputs: dict[Node, Tensor] = {}
+
+    def global_gradients(
+        self, tasks: list[int], process_group: ProcessGroup, gradient_reduction: GradientReduction
+    ) -> Tensor:
+        """Gradients of some tasks over all ranks."""
+        total = all_sum(self.gradients(tasks), process_group)
         return total / num_ranks(process_group) if gradient_reduction == "mean" else total
 
+    def gradients(self, tasks: list[int]) -> Tensor:
+        """Gradients of some tasks on this rank."""
+        total = torch.zeros(len(tasks), self.size, dtype=self.dtype, device=self.device)
+        rows = dict(zip(tasks, total, strict=True))
+        with self._plain():
+            for task, found in self._captured(tasks):
+                self._add(rows[task], found)
+        return total.div_(self.layer.gradient_scale)
 
-def _parameters(shared: Shared) -> tuple[nn.Parameter, ...]:
-    found = tuple(shared.parameters() if isinstance(shared, nn.Module) else shared)
-    if not all(isinstance(p, Tensor) for p in found):
-        raise TypeError(f"`shared` should be a module or parameters; found {shared!r}")
-    found = tuple(p for p in found if p.requires_grad)
-    if not found:
-        raise ValueError("`shared` should have parameters that require gradients; found none")
-    return found
+    def norms(self) -> Tensor:
+        """Norms of the gradients of all tasks on this rank."""
+        norms: dict[int, Tensor] = {}
+        with self._plain():
+            for task, found in self._captured(self.tasks):
+                norms[task] = self._norm(found)
+        return torch.stack([norms[task] for task in self.tasks]) / self.layer.gradient_scale
+
+    def _captured(self, tasks: list[int]) -> Iterator[tuple[int, dict[Node, Tensor]]]:
+        """For each task, in any order, its gradients at products and parameters."""
+        for chunk in self.graph.chunks(tasks, PASS_BYTES.get(self.device.type, BLOCK_BYTES)):
+            yield from zip(chunk, self._passes(chunk), strict=True)
+
+    def _passes(self, chunk: list[int]) -> list[dict[Node, Tensor]]:
+        """Backward passes for some tasks, one after the other where they cannot be batched."""
+        if self.layer.batched:
+            try:
+                return self.graph.gradients(chunk, batched=True)
+            except RuntimeError as error:
+                if not any(phrase in str(error) for phrase in NOT_BATCHED):
+                    raise
+                self.layer.batched = False
+        return self.graph.gradients(chunk, batched=False)
+
+    def _add(self, row: Tensor, found: dict[Node, Tensor]) -> None:
+        """Add the parameters' gradients to a row ``[n]``."""
+        for node, gradient in found.items():
+            gradient = gradient.to(self.dtype)
+            if node in self.graph.direct:
+                row[self.slices[self.graph.direct[node]]] += gradient.flatten()
+                continue
+            product = self.graph.products[node]
+            if product.weight is not None:
+                delta, inputs = self._factors(node, gradient)
+                weight = row[self.slices[product.weight]].view(delta.shape[1], inputs.shape[1])
+                weight.addmm_(delta.mT, inputs)
+            if product.bias is not None:
+                row[self.slices[product.bias]] += gradient.sum(0)
+
+    def _norm(self, found: dict[Node, Tensor]) -> Tensor:
+        """Norm of one task's gradient."""
+        products = [self.graph.products[node] for node in found if node in self.graph.products]
+        positions = [self.graph.direct[node] for node in found if node in self.graph.direct]
+        positions += [i for product in products for i in product[:2] if i is not None]
+        if len(set(positions)) < len(positions):  # several uses of a parameter: add, then norm
+            row = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+            self._add(row, found)
+            return _length(row)
+        norms = [torch.zeros((), dtype=self.dtype, device=self.device)]
+        for node, gradient in found.items():
+            gradient = gradient.to(self.dtype)
+            if node in self.graph.direct:
+                norms.append(_length(gradient))
+                continue
+            product = self.graph.products[node]
+            if product.weight is not None:
+                norms.append(_product_length(*self._factors(node, gradient)))
+            if product.bias is not None:
+                norms.append(_length(gradient.sum(0)))
+        return _length(torch.stack(norms))
+
+    def _factors(self, node: Node, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """A product's output gradients and inputs, on the CPU only the rows with a gradient."""
+        if node not in self._inputs:
+            self._inputs[node] = self.graph.inputs(node).to(self.dtype)
+        inputs = self._inputs[node]
+        if self.device.type == "cpu":  # elsewhere this would wait for the device
+            rows = torch.linalg.vector_norm(delta, dim=1).nonzero()[:, 0]
+            if len(rows) < len(delta):
+                return delta[rows], inputs[rows]
+        return delta, inputs
+
+    @contextmanager
+    def _plain(self) -> Iterator[None]:
+        with torch.autocast(self.device.type, enabled=False), torch.no_grad():
+            yield
+
+
+def _product_length(delta: Tensor, inputs: Tensor) -> Tensor:
+    """Norm of ``deltaᵀ inputs``, in the cheaper of two ways."""
+    (rows, width_out), width_in = delta.shape, inputs.shape[1]
+    if rows * (width_out + width_in) >= width_out * width_in:
+        return _length(delta.mT @ inputs)
+    square = torch.sum((delta @ delta.mT) * (inputs @ inputs.mT))
+    return square.clamp(min=0.0).sqrt()  # rounding can leave a zero negative
+
+
+def _length(values: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(values)
+    return length

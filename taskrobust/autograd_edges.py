@@ -1,0 +1,127 @@
+"""Edges of the autograd graph, and backward passes between them that leave no gradients behind."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+
+__all__ = [
+    "Divert",
+    "Edge",
+    "backward",
+    "backward_rows",
+    "edge_of",
+    "node_bytes",
+    "out_edges",
+    "row_or_zeros",
+    "shape_at",
+]
+
+Edge = tuple[Node, int]
+"""A node and one of its outputs (those of the forward pass)."""
+
+
+class Divert:
+    """Hook on a node: take the gradients of some of its inputs, and let them go no further.
+
+    Args:
+        edges: where the gradients would have gone, by input.
+        found: what arrives there, added up.
+    """
+
+    def __init__(self, edges: dict[int, Edge], found: dict[Edge, Tensor]) -> None:
+        self._edges = edges
+        self._found = found
+
+    def __call__(
+        self,
+        gradients: Sequence[Tensor | None],
+        outputs: Sequence[Tensor | None],  # noqa: ARG002
+    ) -> tuple[Tensor | None, ...]:
+        """Called by autograd with the gradients of the node's inputs; returns what goes on."""
+        for index, edge in self._edges.items():
+            gradient = gradients[index]
+            if gradient is not None:
+                before = self._found.get(edge)
+                self._found[edge] = gradient if before is None else before + gradient
+        return tuple(None if i in self._edges else g for i, g in enumerate(gradients))
+
+
+def edge_of(tensor: Tensor) -> Edge:
+    """Where the gradient of a tensor with graph goes."""
+    edge = get_gradient_edge(tensor)
+    return _past_sinks(edge.node, edge.output_nr) or (edge.node, edge.output_nr)
+
+
+def out_edges(node: Node) -> list[Edge | None]:
+    """Where the gradients of a node's inputs go; None for those without."""
+    return [_past_sinks(*pair) for pair in node.next_functions]
+
+
+def shape_at(edge: Edge) -> torch.Size:
+    """Shape of the gradient at an edge."""
+    return torch.Size(edge[0]._input_metadata[edge[1]].shape)
+
+
+def node_bytes(node: Node) -> int:
+    """Size of the gradients that enter a node."""
+    return sum(math.prod(m.shape) * m.dtype.itemsize for m in node._input_metadata)
+
+
+def row_or_zeros(found: dict[Edge, Tensor], edge: Edge) -> Tensor:
+    """The gradient at an edge; zeros if none has come."""
+    if edge in found:
+        return found[edge]
+    metadata = edge[0]._input_metadata[edge[1]]
+    return torch.zeros(metadata.shape, dtype=metadata.dtype, device=metadata.device)
+
+
+def backward(
+    starts: dict[Edge, Tensor], targets: Iterable[Edge], *, batched: bool = False
+) -> Sequence[Tensor | None]:
+    """Gradients at targets; the graph is kept, and no leaf gets a gradient.
+
+    Args:
+        starts: edges and the gradients that enter there.
+        targets: edges; empty, or with no starts, nothing is run and nothing returned.
+        batched: whether gradients have a leading batch dimension.
+    """
+    inputs = [GradientEdge(*edge) for edge in targets]
+    if not starts or not inputs:
+        return ()
+    return torch.autograd.grad(
+        [GradientEdge(*edge) for edge in starts],
+        inputs,
+        list(starts.values()),
+        retain_graph=True,
+        allow_unused=True,
+        is_grads_batched=batched,
+    )
+
+
+def backward_rows(
+    starts: dict[Edge, Tensor], targets: list[Edge], *, batched: bool
+) -> Sequence[Tensor | None]:
+    """`backward` of each row of the gradients that enter, in one pass if `batched`."""
+    size = len(next(iter(starts.values()), ()))
+    if batched and size > 1:
+        return backward(starts, targets, batched=True)
+    found = [backward({e: row[k] for e, row in starts.items()}, targets) for k in range(size)]
+    return [_stack(of_target) for of_target in zip(*found, strict=True)]
+
+
+def _stack(rows: Sequence[Tensor | None]) -> Tensor | None:
+    """Rows as one tensor, zeros where there is none; None if there are none at all."""
+    like = next((row for row in rows if row is not None), None)
+    if like is None:
+        return None
+    return torch.stack([torch.zeros_like(like) if row is None else row for row in rows])
+
+
+def _past_sinks(node: Node | None, output: int) -> Edge | None:
+    """An edge past the identities that `DistributedDataParallel` puts behind a model."""
+    while node is not None and type(node).__name__ == "_DDPSinkBackward":
+        node, output = node.next_functions[output]
+    return None if node is None else (node, output)
