@@ -40,15 +40,23 @@ class AccumulationPlan:
     """
 
     def __init__(
-        self, total: Tensor, risks: TaskRisks, coefficients: Tensor | None, factor: int
+        self,
+        total: Tensor,
+        risks: TaskRisks,
+        coefficients: Tensor | None,
+        *,
+        ranks: int,
+        gradient_reduction: GradientReduction,
     ) -> None:
         self.value = total.detach()
         self.risks = risks
         self.skipped = coefficients is None
-        self._total: Tensor | None = total
+        self._rest: Tensor | None = None
         if coefficients is not None:
-            self._offset = torch.sum(coefficients * risks.risks).detach()
-            self._share = coefficients * factor / risks.counts.clamp(min=1.0)
+            mean = gradient_reduction == "mean"
+            offset = torch.sum(coefficients * risks.risks).detach()
+            self._rest = (total - offset) / (1 if mean else ranks)
+            self._share = coefficients * (ranks if mean else 1) / risks.counts.clamp(min=1.0)
 
     def loss(self, local: TaskSums) -> Tensor:
         """Loss of one micro-batch to backpropagate, once for each micro-batch of the plan.
@@ -60,9 +68,9 @@ class AccumulationPlan:
         if self.skipped:
             return self.value.clone().requires_grad_()
         loss = torch.sum(self._share * local.sums)
-        if self._total is not None:  # once: the terms without task sums
-            loss = loss + (self._total - self._offset)
-            self._total = None
+        if self._rest is not None:  # once: the terms without task sums
+            loss = loss + self._rest
+            self._rest = None
         return loss
 
 
@@ -125,8 +133,13 @@ def plan_accumulation(
     coefficients = None
     if balancer.last is not None:
         (coefficients,) = torch.autograd.grad(loss, leaf, retain_graph=True)
-    factor = num_ranks(process_group) if gradient_reduction == "mean" else 1
-    return AccumulationPlan(loss, risks, coefficients, factor)
+    return AccumulationPlan(
+        loss,
+        risks,
+        coefficients,
+        ranks=num_ranks(process_group),
+        gradient_reduction=gradient_reduction,
+    )
 
 
 def balanced_loss(

@@ -250,7 +250,7 @@ class LinearBalancer(Balancer):
     ) -> tuple[Tensor, Tensor, Tensor]:
         with torch.no_grad():
             weights = self._weights(risks.detach(), present, counts)
-        scale = risks.new_tensor(self.scale)
+        scale = risks.new_full((), self.scale)
         return self.scale * torch.sum(weights * risks), weights, scale
 
     @abstractmethod

@@ -125,7 +125,7 @@ class Minimax(Balancer):
         task_gradients: Tensor | None,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor, Tensor]:
         alpha = self.alpha()
-        scale = risks.new_tensor(self.scale)
+        scale = risks.new_full((), self.scale)
         if self.mode == "attached":
             weights = softmax_weights(risks, alpha, present, validate=False)
             loss = self.scale * torch.sum(weights * risks)
@@ -145,8 +145,9 @@ class Minimax(Balancer):
             signal = torch.where(self.seen, self.averaged.to(risks.dtype), risks)
             if self.training:
                 mixed = torch.where(self.seen, torch.lerp(risks, signal, self.ema), risks)
-                self.averaged = torch.where(present, mixed.to(self.averaged.dtype), self.averaged)
-                self.seen = self.seen | present
+                known = present & torch.isfinite(risks)  # no NaN stays for ever
+                self.averaged = torch.where(known, mixed.to(self.averaged.dtype), self.averaged)
+                self.seen = self.seen | known
         return signal if self.reference is None else signal - self.reference.to(risks.dtype)
 
     def _eligible(self, present: Tensor, counts: Tensor | None) -> Tensor:
