@@ -142,9 +142,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"{path} should be a file written by TaskRobustTrainer; it is damaged or of another "
-            f"origin ({str(error).splitlines()[0]}); resume from another checkpoint"
+            f"origin ({reason}); resume from another checkpoint"
         ) from error
     fields = {"balancer", "task_names", "epochs_ended", "state"}
     if not isinstance(content, dict) or set(content) != fields:

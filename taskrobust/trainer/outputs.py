@@ -92,8 +92,8 @@ def _fits_in_half(values: Tensor) -> bool:
 
 def _fields(outputs: Any) -> dict[str, Tensor]:
     """The tensors of a mapping or of a dataclass, by name."""
-    items = outputs.items() if isinstance(outputs, Mapping) else vars(outputs).items()
-    return {key: value for key, value in items if isinstance(value, Tensor)}
+    fields = outputs if isinstance(outputs, Mapping) else getattr(outputs, "__dict__", {})
+    return {key: value for key, value in fields.items() if isinstance(value, Tensor)}
 
 
 def _from_values(found: dict[str, Tensor], num_tasks: int, batch_size: int) -> TaskSums:  # noqa: ARG001
