@@ -21,6 +21,7 @@ from taskrobust.risks import (
     TaskRisks,
     TaskSums,
     all_sum,
+    check_gradient_reduction,
     global_risks,
     num_ranks,
 )
@@ -111,6 +112,7 @@ def plan_accumulation(
     Raises:
         ValueError: no micro-batch, and whatever the balancer raises.
     """
+    check_gradient_reduction(gradient_reduction)
     gradients: Tensor | None = None
     total: TaskSums | None = None
     with _rehearsal(model), torch.set_grad_enabled(balancer.needs_task_gradients):
@@ -179,13 +181,23 @@ def balanced_loss(
 
 @contextmanager
 def _rehearsal(model: nn.Module | None) -> Iterator[None]:
-    """Put random states and the model's buffers back afterwards."""
-    buffers = [] if model is None else [(b, b.detach().clone()) for b in model.buffers()]
-    with torch.random.fork_rng(**_devices()):
-        yield
-    with torch.no_grad():
-        for buffer, before in buffers:
-            buffer.copy_(before)
+    """Put random states and the model's buffers back afterwards, however the pass ends."""
+    # Some modules write into a buffer, others replace it: both the object and its content go back.
+    buffers = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in (() if model is None else model.modules())
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        with torch.random.fork_rng(**_devices()):
+            yield
+    finally:
+        for module, name, buffer, before in buffers:
+            module.register_buffer(
+                name, buffer, persistent=name not in module._non_persistent_buffers_set
+            )
+            with torch.no_grad():
+                buffer.copy_(before)
 
 
 def _devices() -> dict[str, Any]:

@@ -21,6 +21,7 @@ __all__ = [
     "TaskRisks",
     "TaskSums",
     "all_sum",
+    "check_gradient_reduction",
     "cross_entropy",
     "global_risks",
     "grouped_risks",
@@ -117,10 +118,7 @@ def global_risks(
     Raises:
         ValueError: an unknown gradient reduction.
     """
-    if gradient_reduction not in ("mean", "sum"):
-        raise ValueError(
-            f"`gradient_reduction` should be 'mean' or 'sum'; found {gradient_reduction!r}"
-        )
+    check_gradient_reduction(gradient_reduction)
     totals = all_sum(torch.stack([local.sums.detach(), local.counts]), process_group)
     sums, counts = totals[0], totals[1]
     divisor = counts.clamp(min=1.0)
@@ -186,6 +184,12 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, ignore_index: int = -100) 
             logits.flatten(0, -2), targets.flatten(), ignore_index=ignore_index, reduction="none"
         )
     return losses.view(targets.shape)
+
+
+def check_gradient_reduction(value: str) -> None:
+    """Raise a ValueError if a value is no `GradientReduction`."""
+    if value not in ("mean", "sum"):
+        raise ValueError(f"`gradient_reduction` should be 'mean' or 'sum'; found {value!r}")
 
 
 def num_ranks(process_group: ProcessGroup = None) -> int:
