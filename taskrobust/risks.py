@@ -90,9 +90,11 @@ def task_sums(values: Tensor, groups: Tensor, num_groups: int) -> TaskSums:
         # Ignored entries go to one more segment, which is cut off: shapes stay static.
         ids = torch.where(taken, ids, num_groups)
         values = torch.where(taken, values, 0.0)
-        zeros = values.new_zeros(num_groups + 1)
-        sums = zeros.index_add(0, ids, values)[:num_groups]
-        counts = zeros.index_add(0, ids, torch.ones_like(values))[:num_groups]
+        # One by one, 1e5 losses added in float32 would lose three of its seven digits.
+        wide = values if values.device.type == "mps" else values.double()
+        zeros = wide.new_zeros(num_groups + 1)
+        sums = zeros.index_add(0, ids, wide)[:num_groups].to(values.dtype)
+        counts = zeros.index_add(0, ids, torch.ones_like(wide))[:num_groups].to(values.dtype)
     return TaskSums(sums, counts.detach())
 
 
@@ -177,11 +179,22 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, ignore_index: int = -100) 
 
     Returns:
         Losses ``[...]`` in nats.
+
+    Raises:
+        ValueError: targets of another shape than the logits without their last axis.
     """
+    if targets.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"`targets` should have shape {tuple(logits.shape[:-1])}, that of `logits` without "
+            f"classes; found {tuple(targets.shape)}"
+        )
     with _full_precision(logits):
         logits = _at_least_float32(logits)
         losses = functional.cross_entropy(
-            logits.flatten(0, -2), targets.flatten(), ignore_index=ignore_index, reduction="none"
+            logits.reshape(-1, logits.shape[-1]),
+            targets.flatten(),
+            ignore_index=ignore_index,
+            reduction="none",
         )
     return losses.view(targets.shape)
 
