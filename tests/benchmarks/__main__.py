@@ -1,7 +1,8 @@
 """`make bench`: times as ratios, all variants side by side in one run.
 
 Every repeat times each variant once, in turn, so that a drift of the machine's speed hits all
-alike; medians over the repeats are reported, and ratios pair by pair.
+alike; medians over the repeats are reported, and ratios pair by pair. The balancers alone:
+``python -m tests.benchmarks.balancers``.
 """
 
 import argparse
@@ -9,22 +10,14 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import descent_steps, ledger_efforts, solver_table
-
-
-def interleaved(variants: dict[str, Callable[[], float]], repeats: int) -> dict[str, np.ndarray]:
-    """Seconds of each variant, ``[repeats]``, timed in turn after one warm-up each."""
-    for run in variants.values():
-        run()
-    rounds = [{name: run() for name, run in variants.items()} for _ in range(repeats)]
-    return {name: np.array([each[name] for each in rounds]) for name in variants}
+from tests.benchmarks import balancers, descent_steps, ledger_efforts, solver_table
+from tests.benchmarks.timing import interleaved
 
 
 def main() -> None:
@@ -32,8 +25,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument(
-        "--quick", action="store_true", help="leave out large solver cases and the full ledger"
+        "--quick", action="store_true", help="leave out the cases and efforts that take long"
     )
+    balancers.add_arguments(parser)
     options = parser.parse_args()
     console = Console()
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}"
@@ -45,6 +39,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "theory.json").write_text(json.dumps(results, indent=1) + "\n")
     console.print(f"written to {options.out / 'theory.json'}", highlight=False)
+    balancers.write(
+        balancers.measure(console, options.device, threads=options.threads, quick=options.quick),
+        options.out,
+    )
 
 
 def _descent(console: Console, repeats: int) -> list[dict]:

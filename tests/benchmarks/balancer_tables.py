@@ -1,0 +1,159 @@
+"""The aims of the balancer benchmark, judged, and its results as tables."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table as RichTable
+
+from taskrobust.balancers import balancer_info, list_balancers
+from tests.benchmarks.balancer_steps import AGAIN, BASE, STCH_NAME
+
+Results = dict[str, Any]
+
+CHEAP = ("Minimax", "Uncertainty", "DynamicWeightAverage", "GroupDRO")
+"""Classes that should cost one ordinary step, and no more than TorchJD's STCH."""
+GRADNORM = {9: 1.3, 100: 3.0}
+"""Ratio to a plain sum that GradNorm should stay below on the transformer, by number of tasks."""
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def judge(results: Results) -> list[dict[str, Any]]:
+    """The aims with what was measured and whether they hold.
+
+    A cheap balancer is within noise of 1 if its median ratio is no higher than the upper quartile
+    of a second plain sum's; it is not above STCH if the 95 % interval of the median of their
+    pairwise ratio reaches down to 1.
+    """
+    aims = []
+    for case in results["cases"]:
+        where = f"{case['model']}, T = {case['tasks']}"
+        noise = case["ratio"][AGAIN]["quartiles"][1]
+        for name in list_balancers():
+            kind = balancer_info(name).balancer.__name__
+            ratio = case["ratio"][name]["median"]
+            if kind in CHEAP:
+                above = case["to_stch"][name]
+                aims.append(_aim(f"{name} within noise of 1", where, ratio, max(noise, 1.0)))
+                reached = above["interval"][0] <= 1
+                aims.append(
+                    _aim(f"{name} not above STCH", where, above["median"], 1.0) | {"holds": reached}
+                )
+            elif (
+                kind == "GradNorm" and case["model"] == "transformer" and case["tasks"] in GRADNORM
+            ):
+                bound = GRADNORM[case["tasks"]]
+                aims.append(_aim(f"{name} at most {bound}", where, ratio, bound))
+    return aims
+
+
+def _aim(aim: str, where: str, measured: float, bound: float) -> dict[str, Any]:
+    return {
+        "aim": aim,
+        "where": where,
+        "measured": measured,
+        "bound": bound,
+        "holds": measured <= bound,
+    }
+
+
+def tables(results: Results) -> Iterator[Table]:
+    """Everything measured: medians, with quartiles in brackets."""
+    for model in dict.fromkeys(case["model"] for case in results["cases"]):
+        yield _ratios(model, [case for case in results["cases"] if case["model"] == model])
+    yield _calls(results["calls"])
+    others = [["exact / micro accumulation", _shown(results["accumulation"]["exact / micro"])]]
+    others += [[name, _shown(found)] for name, found in results["grouping"].items()]
+    yield Table(_others_title(results), ["", "median (quartiles)"], others)
+    if "synchronisations" in results:
+        rows = [[name, found or "none"] for name, found in results["synchronisations"].items()]
+        yield Table("Synchronisation in a step, nonfinite='ignore'", ["balancer", "found"], rows)
+    yield _aims(results["aims"])
+
+
+def _others_title(results: Results) -> str:
+    sizes = results["parts"]
+    return (
+        f"Accumulation over {sizes['micro_batches']} micro-batches (transformer, "
+        f"T = {sizes['groups']}); risks of {sizes['groups']} tasks from {sizes['tokens']:,} losses"
+    )
+
+
+def _ratios(model: str, cases: list[dict[str, Any]]) -> Table:
+    rows = [[f"{BASE}, ms", *(_shown(case["base_ms"]) for case in cases)]]
+    for name in dict.fromkeys(name for case in cases for name in case["ratio"]):
+        cells = [case["ratio"].get(name) for case in cases]
+        rows.append([name, *("–" if cell is None else _shown(cell) for cell in cells)])
+    title = f"{model}: one training step relative to a plain sum of the losses"
+    return Table(title, ["", *(f"T = {case['tasks']}" for case in cases)], rows)
+
+
+def _calls(calls: dict[str, Any]) -> Table:
+    names = dict.fromkeys(name for found in calls.values() for name in found)
+    rows = [[name, *(_shown(found[name]) for found in calls.values())] for name in names]
+    columns = ["", *(f"T = {tasks}" for tasks in calls)]
+    return Table("One call, forward and backward to the risks, µs", columns, rows)
+
+
+def _aims(aims: list[dict[str, Any]]) -> Table:
+    """One row an aim, over all models and numbers of tasks."""
+    rows = []
+    for aim in dict.fromkeys(found["aim"] for found in aims):
+        cases = [found for found in aims if found["aim"] == aim]
+        missed = [
+            f"{found['where']}: {found['measured']:.3f} > {found['bound']:.3f}"
+            for found in cases
+            if not found["holds"]
+        ]
+        rows.append([aim, f"{len(cases) - len(missed)} of {len(cases)}", "; ".join(missed)])
+    return Table("Aims", ["aim", "holds in", "missed"], rows)
+
+
+def _shown(spread: dict[str, Any]) -> str:
+    digits = 3 if spread["median"] < 10 else 1
+    low, high = spread["quartiles"]
+    return f"{spread['median']:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def printable(table: Table) -> RichTable:
+    """A table for the terminal."""
+    found = RichTable(title=table.title)
+    for i, column in enumerate(table.columns):
+        found.add_column(column, justify="right" if i else "left")
+    for row in table.rows:
+        found.add_row(*row)
+    return found
+
+
+def heading(results: Results) -> str:
+    """Where and with what it was measured, in one line."""
+    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    load = "" if results["load"] is None else f", load {results['load']:.1f} before"
+    return (
+        f"{results['date']}: {results['device']}, {results['threads']} thread(s){load}, {versions}"
+    )
+
+
+def markdown(results: Results) -> str:
+    """All tables, for people."""
+    parts = ["# Balancers: cost of a training step", heading(results)]
+    parts += [f"{name}: {size}" for name, size in results["sizes"].items()]
+    parts.append(
+        f"Medians (quartiles) of pairwise ratios within a round. “{AGAIN}” is the noise; "
+        f"“{STCH_NAME}” has μ = 1 and unit weights, the smooth maximum at α = 1."
+    )
+    for table in tables(results):
+        lines = [f"## {table.title}", "", _line(table.columns)]
+        lines.append("|" + "|".join([" --- ", *(" ---: " for _ in table.columns[1:])]) + "|")
+        parts.append("\n".join(lines + [_line(row) for row in table.rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
