@@ -136,7 +136,7 @@ def _case(
         rounds = int(np.clip(seconds / (fast * repeats), 11, 400))
         share = seconds / max(len(slow), 1) / repeats
         rarely = {key: int(np.clip(share / t, 3, rounds)) for key, t in slow.items()}
-        found = interleaved(variants, rounds, rarely=rarely)
+        found = interleaved(variants, rounds, rarely=rarely, warm=True)
     return {
         "model": name,
         "tasks": tasks,

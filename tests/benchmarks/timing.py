@@ -12,7 +12,11 @@ Variants = Mapping[str, Callable[[], float]]
 
 
 def interleaved(
-    variants: Variants, rounds: int, *, rarely: Mapping[str, int] | None = None
+    variants: Variants,
+    rounds: int,
+    *,
+    rarely: Mapping[str, int] | None = None,
+    warm: bool = False,
 ) -> dict[str, np.ndarray]:
     """Seconds of each variant, ``[rounds]``, timed in turn after one warm-up each.
 
@@ -23,9 +27,11 @@ def interleaved(
         variants: what to time.
         rounds: number of rounds.
         rarely: variants that take part in so many rounds only, evenly spread; NaN in the others.
+        warm: they are warm already.
     """
-    for run in variants.values():
-        run()
+    if not warm:
+        for run in variants.values():
+            run()
     taking_part = {name: np.ones(rounds, dtype=bool) for name in variants}
     for name, count in (rarely or {}).items():
         chosen = np.linspace(0, rounds - 1, min(count, rounds)).round().astype(int)
