@@ -58,13 +58,13 @@ def print_table3(table: Table3, out: Path) -> None:
 
 
 def _heading(sizes: TrunkSizes, tasks: int) -> Text:
-    text = Text(f"{sizes.name}, T = {tasks}", style="bold")
+    text = Text(f"\n{sizes.name}, T = {tasks}", style="bold")
     data = ", ".join(f"{key} {value}" for key, value in asdict(sizes).items())
-    return text.append(f"  {data}", style="not bold dim")
+    return text.append(f"  {data}\n", style="not bold dim")
 
 
 def _measurements(rows: list[Row], *, wide: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("method")
     table.add_column("printed", justify="right")
     for name in ("fwd", "heads", "last", "trunk", "FLOPs"):
@@ -89,7 +89,7 @@ def _cells(row: Row, *, wide: bool) -> list[str]:
 
 
 def _verdicts(table: Table3) -> Padding:
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in ("Table 3", "printed", *(reading.name for reading in READINGS), "verdict"):
         shown.add_column(name)
     for finding in table.findings:
@@ -97,7 +97,7 @@ def _verdicts(table: Table3) -> Padding:
         style = "yellow" if finding.summary.startswith("wrong") else "green"
         summary = Text(finding.summary, style=style)
         shown.add_row(finding.entry.method, finding.entry.text, *trials, summary)
-    return Padding(shown, (1, 0, 0, 0))
+    return Padding(shown, (1, 0))
 
 
 def _console() -> Console:

@@ -24,7 +24,7 @@ EXECUTIONS = {
     "gradient norms": "GradNorm that asks for the gradients of one task after the other: "
     "of the last shared layer (as in its paper) or of the whole trunk",
     "Jacobian": "TorchJD: gradients of all tasks through the whole trunk, then aggregated; as a "
-    "balancer, or as its documentation has it (mtl_backward)",
+    "balancer of ours, or as its own documentation has it (mtl_backward)",
 }
 """Ways of executing a step, in the order of the table."""
 
@@ -130,7 +130,7 @@ def _torchjd_methods() -> list[Method]:
     return [
         Method("STCH", "one pass", partial(_one_pass, "STCH")),
         Method("MGDA", "Jacobian", partial(_one_pass, "MGDA"), "balancer"),
-        Method("MGDA", "Jacobian", _multi_task_backward, "mtl_backward"),
+        Method("MGDA", "Jacobian", _multi_task_backward, "torchjd"),
     ]
 
 
