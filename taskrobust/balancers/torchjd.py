@@ -78,6 +78,7 @@ class TorchJDBalancer(Balancer):
         seed: of methods that draw random numbers (Random, PCGrad, GradVac).
         process_group: as in `taskrobust.risks.global_risks`; for aggregators.
         gradient_reduction: as in `taskrobust.risks.global_risks`; for aggregators.
+        gradient_scale: as in `taskrobust.task_gradients.SharedLayer`; for aggregators.
         scale: factor on TorchJD's loss.
         task_names: as in `Balancer`.
         nonfinite: as in `Balancer`.
@@ -111,6 +112,7 @@ class TorchJDBalancer(Balancer):
         seed: int = 0,
         process_group: ProcessGroup = None,
         gradient_reduction: GradientReduction = "mean",
+        gradient_scale: float = 1.0,
         scale: float = 1.0,
         task_names: Sequence[str] | None = None,
         nonfinite: NonFinite = "raise",
@@ -131,7 +133,7 @@ class TorchJDBalancer(Balancer):
                 if shared is None
                 else f"`shared` should be None: {self._name} looks at risks only"
             )
-        self._layer = None if shared is None else SharedLayer(shared)
+        self._layer = None if shared is None else SharedLayer(shared, gradient_scale=gradient_scale)
         self.needs_task_gradients = shared is not None  # type: ignore[misc]
         self.seed = seed
         self.process_group = process_group
@@ -200,7 +202,7 @@ class TorchJDBalancer(Balancer):
             raise self._incomplete(present)
         values = risks if everyone else risks[present]
         if values.numel() == 0:
-            return self.scale * risks.sum(), torch.zeros_like(risks), risks.new_tensor(self.scale)
+            return self.scale * risks.sum(), torch.zeros_like(risks), risks.new_full((), self.scale)
         gradients = self._gradients(risks, task_gradients)
         with self._prepared(risks, None if everyone else present):
             if gradients is None:
@@ -228,7 +230,7 @@ class TorchJDBalancer(Balancer):
         with torch.no_grad():
             weighting = self.method.weighting if kind == "aggregator" else self.method
             weights = weighting(gradients @ gradients.T if kind == "gramian" else gradients)
-            weights = weights.to(values.dtype, copy=True)  # not the method's own buffer
+            weights = weights.to(values.dtype)
         return torch.sum(weights * values), weights
 
     def _gradients(self, risks: Tensor, task_gradients: Tensor | None) -> Tensor | None:

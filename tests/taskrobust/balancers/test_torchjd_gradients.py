@@ -186,6 +186,20 @@ def test_accumulation_over_micro_batches_is_the_step_on_the_whole_batch(name):
     torch.testing.assert_close(gradients(3), gradients(12), rtol=1e-9, atol=1e-11)
 
 
+def test_a_gradient_scale_is_taken_out_again():
+    network = Network()
+    plain, scaled = (
+        TorchJDBalancer(aggregation.MGDA(), TASKS, network.shared, gradient_scale=scale)
+        for scale in (1.0, 2.0**-1060)
+    )
+    plain(network(batch(0)))
+    scaled(network(batch(0)))
+    assert not torch.equal(plain.last.weights, scaled.last.weights), "the scale is not used"
+    scaled = TorchJDBalancer(aggregation.MGDA(), TASKS, network.shared, gradient_scale=2.0**16)
+    scaled(network(batch(0)))
+    assert torch.equal(plain.last.weights, scaled.last.weights)
+
+
 def test_only_methods_that_look_at_gradients_say_so():
     layer = torch.nn.Linear(1, 1)
     assert TorchJDBalancer(aggregation.MGDA(), 2, layer).needs_task_gradients
