@@ -135,12 +135,10 @@ def minimax(**options):
     return Minimax(TASKS, **{"alpha": 2.0, "task_names": NAMES, **options}).double()
 
 
-def make_trainer(
-    out, *, balancer=None, model=None, data=None, kind=TaskRobustTrainer, **options
-):  # fmt: skip
+def make_trainer(out, *, balancer=None, model=None, data=None, kind=TaskRobustTrainer, **options):
     """A trainer of six steps of 16 examples; options are its own or the training arguments'."""
     own = ("accumulation", "balancer_lr", "callbacks", "compute_metrics", "eval_dataset",
-           "optimizers", "model_init")  # fmt: skip
+           "optimizers", "model_init", "compute_loss_func")  # fmt: skip
     given = {key: options.pop(key) for key in own if key in options}
     if model is None and "model_init" not in given:
         model = Net().double()
@@ -198,14 +196,10 @@ def assert_near(actual, expected, tolerance=1e-12):
     """Equal up to rounding in float64; NaN where NaN is expected."""
     assert actual.keys() == expected.keys()
     for key, value in actual.items():
-        torch.testing.assert_close(
-            value,
-            expected[key],
-            rtol=0,
-            atol=tolerance,
-            equal_nan=True,
-            msg=lambda m: f"{key}: {m}",
-        )
+        try:
+            torch.testing.assert_close(value, expected[key], rtol=0, atol=tolerance, equal_nan=True)
+        except AssertionError as error:
+            raise AssertionError(f"{key}: {error}") from None
 
 
 def distance(actual, expected):

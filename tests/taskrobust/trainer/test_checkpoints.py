@@ -101,7 +101,7 @@ def test_a_step_saved_over_an_earlier_run_is_not_whole_before_its_end(run, monke
     class Killed(BaseException):
         pass
 
-    def killed(*args):
+    def killed(*args):  # noqa: ARG001
         raise Killed
 
     monkeypatch.setattr("taskrobust.trainer.trainer.save_balancer", killed)
@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     save_balancer(averaging(), tmp_path, 3)
     before = (tmp_path / BALANCER_FILE).read_bytes()
 
-    def full(content, path):
+    def full(content, path):  # noqa: ARG001
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 

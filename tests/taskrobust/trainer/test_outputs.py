@@ -105,10 +105,13 @@ def test_model_outputs_and_dataclasses_are_read_by_field(kind):
 @pytest.mark.parametrize("form", ["values", "sums", "risks"])
 def test_sums_and_counts_are_in_full_precision(form, dtype):
     outputs = {
-        "values": {"task_values": torch.ones(999, dtype=dtype), "task_groups": torch.zeros(999).long()},
+        "values": {
+            "task_values": torch.ones(999, dtype=dtype),
+            "task_groups": torch.zeros(999, dtype=torch.long),
+        },
         "sums": {"task_sums": torch.ones(3, dtype=dtype), "task_counts": torch.full((3,), 999)},
         "risks": {"task_risks": torch.ones(3, dtype=dtype)},
-    }[form]  # fmt: skip
+    }[form]
     found = output_sums(outputs, TASKS, 999)
     assert found.sums.dtype == found.counts.dtype == torch.float32
     assert found.counts[0] == 999  # 1000 in bfloat16
