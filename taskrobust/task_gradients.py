@@ -32,7 +32,7 @@ BLOCK_BYTES = 2**28
 NOT_BATCHED = ("Batching rule not implemented", "vmap")
 """In the errors of operators that cannot carry batched gradients."""
 
-PASS_BYTES = {"cpu": 2**22}
+PASS_BYTES = {"cpu": 2**21}
 """Bound on one batched gradient: on a CPU as much as caches hold, else `BLOCK_BYTES`."""
 
 
@@ -180,6 +180,7 @@ class _Run:
         self.size = self.slices[-1].stop
         self.row_bytes = self.size * self.dtype.itemsize
         self._inputs: dict[Node, Tensor] = {}
+        self._inner: dict[Node, Tensor] = {}
 
     def global_gradients(
         self, tasks: list[int], process_group: ProcessGroup, gradient_reduction: GradientReduction
@@ -253,21 +254,35 @@ class _Run:
                 continue
             product = self.graph.products[node]
             if product.weight is not None:
-                norms.append(_product_length(*self._factors(node, gradient)))
+                norms.append(self._product_norm(node, gradient))
             if product.bias is not None:
                 norms.append(_length(gradient.sum(0)))
         return _length(torch.stack(norms))
 
     def _factors(self, node: Node, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """A product's output gradients and inputs, on the CPU only the rows with a gradient."""
+        """A product's output gradients and inputs, with as few rows as their product needs."""
         if node not in self._inputs:
             self._inputs[node] = self.graph.inputs(node).to(self.dtype)
-        inputs = self._inputs[node]
         if self.device.type == "cpu":  # elsewhere this would wait for the device
-            rows = torch.linalg.vector_norm(delta, dim=1).nonzero()[:, 0]
-            if len(rows) < len(delta):
-                return delta[rows], inputs[rows]
-        return delta, inputs
+            return _fewer_rows(delta, self._inputs[node])
+        return delta, self._inputs[node]
+
+    def _product_norm(self, node: Node, gradient: Tensor) -> Tensor:
+        """Norm of a weight's gradient ``deltaᵀ inputs``, in the cheapest way."""
+        delta, inputs = self._factors(node, gradient)
+        (rows, width_out), width_in = delta.shape, inputs.shape[1]
+        # The inputs' inner products serve all tasks, unless rows have been left out.
+        shares = len(self.tasks) if inputs is self._inputs[node] and self.graph.shared(node) else 1
+        if rows * (width_out + width_in / shares) >= width_out * width_in:
+            return _length(delta.mT @ inputs)
+        if shares == 1:
+            inner = inputs @ inputs.mT
+        elif node in self._inner:
+            inner = self._inner[node]
+        else:
+            inner = self._inner[node] = inputs @ inputs.mT
+        square = torch.dot((delta @ delta.mT).flatten(), inner.flatten())
+        return square.clamp(min=0.0).sqrt()  # rounding can leave a zero negative
 
     @contextmanager
     def _plain(self) -> Iterator[None]:
@@ -275,13 +290,21 @@ class _Run:
             yield
 
 
-def _product_length(delta: Tensor, inputs: Tensor) -> Tensor:
-    """Norm of ``deltaᵀ inputs``, in the cheaper of two ways."""
-    (rows, width_out), width_in = delta.shape, inputs.shape[1]
-    if rows * (width_out + width_in) >= width_out * width_in:
-        return _length(delta.mT @ inputs)
-    square = torch.sum((delta @ delta.mT) * (inputs @ inputs.mT))
-    return square.clamp(min=0.0).sqrt()  # rounding can leave a zero negative
+def _fewer_rows(delta: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of ``deltaᵀ inputs`` without zero rows of delta, and with equal neighbours merged.
+
+    Tokens that a head does not read have no gradient; those that it averages have the same.
+    """
+    # Squares that underflow belong to rows that do not count beside others.
+    rows = torch.linalg.vector_norm(delta, dim=1).nonzero()[:, 0]
+    if len(rows) < len(delta):
+        delta, inputs = delta[rows], inputs[rows]
+    if len(delta) > 1 and torch.equal(delta[0], delta[1]):
+        first = torch.ones(len(delta), dtype=torch.bool)
+        first[1:] = (delta[1:] != delta[:-1]).any(1)
+        delta = delta[first]
+        inputs = torch.zeros_like(inputs[: len(delta)]).index_add_(0, first.cumsum(0) - 1, inputs)
+    return delta, inputs
 
 
 def _length(values: Tensor) -> Tensor:

@@ -102,6 +102,10 @@ class TaskGraph:
         inputs: Tensor = getattr(node, self.products[node].inputs).detach()
         return inputs
 
+    def shared(self, node: Node) -> bool:
+        """Whether several tasks run through a product."""
+        return self._labels[node] == SHARED
+
     def chunks(self, tasks: Collection[int], max_bytes: int) -> Iterator[list[int]]:
         """Tasks that a pass can carry together: those with the same shared nodes, as memory allows.
 
