@@ -114,7 +114,7 @@ class TaskGraph:
             max_bytes: bound on each gradient of a batched pass (but one task at least).
         """
         shared = (node_bytes(node) for node in self._kids if self._labels[node] == SHARED)
-        size = max(1, max_bytes // max(shared, default=1))
+        size = max(1, max_bytes // max(1, *shared))
         groups: dict[frozenset[Node], list[int]] = {}
         for task in tasks:
             frontier = frozenset(edge[0] for _, _, edge in self._frontiers[task])

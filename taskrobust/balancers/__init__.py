@@ -11,6 +11,7 @@ tensor([0.2359, 0.4750, 0.2881])
 from taskrobust.balancers.average import Average
 from taskrobust.balancers.base import Balancer, NonFiniteRiskError, Weighting
 from taskrobust.balancers.dwa import DynamicWeightAverage
+from taskrobust.balancers.gradnorm import GradNorm
 from taskrobust.balancers.group_dro import GroupDRO
 from taskrobust.balancers.minimax import Minimax
 from taskrobust.balancers.registry import (
@@ -27,6 +28,7 @@ __all__ = [
     "Balancer",
     "BalancerInfo",
     "DynamicWeightAverage",
+    "GradNorm",
     "GroupDRO",
     "Minimax",
     "NonFiniteRiskError",

@@ -9,6 +9,7 @@ from typing import Any
 from taskrobust.balancers.average import Average
 from taskrobust.balancers.base import Balancer
 from taskrobust.balancers.dwa import DynamicWeightAverage
+from taskrobust.balancers.gradnorm import GradNorm
 from taskrobust.balancers.group_dro import GroupDRO
 from taskrobust.balancers.minimax import Minimax
 from taskrobust.balancers.torchjd import TorchJDBalancer
@@ -35,6 +36,9 @@ _ENTRIES = (
     BalancerInfo("uncertainty", Uncertainty, "learned log-variances (Kendall et al., 2018)", {}),
     BalancerInfo(
         "dwa", DynamicWeightAverage, "softmax of the risks' rates of change (Liu et al., 2019)", {}
+    ),
+    BalancerInfo(
+        "gradnorm", GradNorm, "balanced gradient norms at `shared` (Chen et al., 2018)", {}
     ),
     BalancerInfo("group-dro", GroupDRO, "exponentiated gradient (Sagawa et al., 2020)", {}),
     BalancerInfo("minimax", Minimax, "softmax of α · risks (Eq. 7); α = 1", {"alpha": 1.0}),
