@@ -55,11 +55,20 @@ def test_ratios_are_to_the_average_of_the_same_setting_and_round(measured):
             )
 
 
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_the_same_settings_count_the_same_and_threads_are_as_before(measured):
-    threads, ticks = torch.get_num_threads(), []
+    ticks = []
     settings = dataclasses.replace(SETTINGS, repeats=1, trunks=TRUNKS[1:])
     again = table3.run(settings, COMMAND, lambda: ticks.append(torch.get_num_threads()))
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 2
     assert ticks == [1, 1]  # told after the round of each number of tasks
     before = [r for r in measured.rows if r.trunk == TRUNKS[1].name]
     assert [(r.passes, r.flops) for r in again.rows] == [(r.passes, r.flops) for r in before]
