@@ -26,6 +26,9 @@ __all__ = ["Shared", "SharedLayer"]
 Shared = nn.Module | Sequence[nn.Parameter]
 """A layer that all tasks share, or the parameters themselves."""
 
+READABLE = {"cpu"}
+"""Devices whose values can be looked at without waiting for them."""
+
 BLOCK_BYTES = 2**28
 """Bound on the gradients held at a time where only norms are asked for."""
 
@@ -263,7 +266,7 @@ class _Run:
         """A product's output gradients and inputs, with as few rows as their product needs."""
         if node not in self._inputs:
             self._inputs[node] = self.graph.inputs(node).to(self.dtype)
-        if self.device.type == "cpu":  # elsewhere this would wait for the device
+        if self.device.type in READABLE:
             return _fewer_rows(delta, self._inputs[node])
         return delta, self._inputs[node]
 
