@@ -68,7 +68,7 @@ class Returning(Net):
         (lambda o: {"task_values": o["task_values"]}, "`task_values` without `task_groups`"),
         (
             lambda o: {"task_risks": o["task_values"][:4]},
-            r"`task_risks` should have shape \(3,\), one entry a task of the balancer; found \(4,\)",
+            r"`task_risks` should have shape \(3,\), one entry a task of .*; found \(4,\)",
         ),
     ],
     ids=["a loss", "no groups", "four tasks"],
