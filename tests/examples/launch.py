@@ -32,6 +32,18 @@ def _balancer_of(name, options, model):
     return create_balancer(name, len(TASKS), **options)
 
 
+def counted(make_balancer):
+    """`make_balancer`, and a list that grows with each call of a balancer it made."""
+    calls = []
+
+    def make(model):
+        made = make_balancer(model)
+        made.register_forward_hook(lambda *_: calls.append(made))
+        return made
+
+    return make, calls
+
+
 def torchrun(example, runs, folder, processes=2):
     """Final states ``[run][rank]`` of `main` called with the options of each run.
 

@@ -7,7 +7,7 @@ from accelerate.state import AcceleratorState, PartialState
 
 from taskrobust import Minimax, cross_entropy, grouped_risks
 from tests.examples import accelerate_loop
-from tests.examples.launch import assert_equal, balancer, final_state, torchrun
+from tests.examples.launch import assert_equal, balancer, counted, final_state, torchrun
 from tests.examples.toy import Examples, network
 
 BALANCERS = [balancer("minimax", tolerance=0.1, ema=0.9), balancer("uncertainty")]
@@ -51,9 +51,12 @@ def test_ranks_and_micro_batches_train_as_one_process_on_the_whole_batch(tmp_pat
 @pytest.mark.parametrize("accumulate", [1, 4])
 @pytest.mark.parametrize("make_balancer", BALANCERS, ids=["averaging", "learned"])
 def test_stop_load_and_continue_is_never_stopped(make_balancer, accumulate, tmp_path):
+    make_balancer, calls = counted(make_balancer)
     options = {"make_balancer": make_balancer, "accumulate": accumulate, "batch_size": 16}
     state_of(tmp_path, epochs=1, **options)
+    in_one_epoch = len(calls)
     resumed = state_of(tmp_path, epochs=2, **options)
+    assert len(calls) == 2 * in_one_epoch
     assert_equal(resumed, state_of(epochs=2, **options))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.examples import lightning_module
-from tests.examples.launch import assert_equal, balancer, final_state, torchrun
+from tests.examples.launch import assert_equal, balancer, counted, final_state, torchrun
 from tests.examples.lightning_module import ExactAccumulation, TaskRobust
 
 pytestmark = [
@@ -43,9 +43,12 @@ def test_ranks_and_micro_batches_train_as_one_process_on_the_whole_batch(tmp_pat
 @pytest.mark.parametrize("module", [TaskRobust, ExactAccumulation])
 @pytest.mark.parametrize("make_balancer", [AVERAGING, LEARNED], ids=["averaging", "learned"])
 def test_stop_load_and_continue_is_never_stopped(make_balancer, module, tmp_path):
+    make_balancer, calls = counted(make_balancer)
     options = {**QUIET, "make_balancer": make_balancer, "module": module}
     state_of(tmp_path / "stopped", epochs=1, **options)
+    in_one_epoch = len(calls)
     resumed = state_of(tmp_path / "stopped", epochs=2, **options)
+    assert len(calls) == 2 * in_one_epoch
     assert_equal(resumed, state_of(tmp_path / "never stopped", epochs=2, **options))
 
 

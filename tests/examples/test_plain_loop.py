@@ -8,7 +8,7 @@ import torch
 
 from taskrobust import Minimax, list_balancers
 from tests.examples import plain_loop
-from tests.examples.launch import assert_equal, balancer, final_state, python, torchrun
+from tests.examples.launch import assert_equal, balancer, counted, final_state, python, torchrun
 
 WITH_STATE = balancer("minimax", tolerance=0.1, ema=0.9)
 LEARNED = balancer("uncertainty")
@@ -46,9 +46,11 @@ def test_ranks_and_micro_batches_train_as_one_process_on_the_whole_batch(tmp_pat
 @pytest.mark.parametrize("accumulate", [1, 4])
 @pytest.mark.parametrize("name", list_balancers())
 def test_stop_load_and_continue_is_never_stopped(name, accumulate, tmp_path):
-    options = {"make_balancer": balancer(name), "accumulate": accumulate}
+    make_balancer, calls = counted(balancer(name))
+    options = {"make_balancer": make_balancer, "accumulate": accumulate}
     state_of(tmp_path / "checkpoint.pt", steps=23, **options)
     resumed = state_of(tmp_path / "checkpoint.pt", steps=30, **options)
+    assert len(calls) == 23 + (30 - 20)
     assert_equal(resumed, state_of(steps=30, **options))
 
 

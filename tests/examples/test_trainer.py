@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.examples import trainer
-from tests.examples.launch import assert_equal, balancer, final_state, torchrun
+from tests.examples.launch import assert_equal, balancer, counted, final_state, torchrun
 
 BALANCERS = [balancer("minimax", tolerance=0.1, ema=0.9), balancer("uncertainty")]
 QUIET = {"use_cpu": True, "disable_tqdm": True, "logging_steps": 1000}
@@ -32,8 +32,11 @@ def test_ranks_and_micro_batches_train_as_one_process_on_the_whole_batch(tmp_pat
 
 @pytest.mark.parametrize("make_balancer", BALANCERS, ids=["averaging", "learned"])
 def test_stop_load_and_continue_is_never_stopped(make_balancer, tmp_path):
+    make_balancer, calls = counted(make_balancer)
     options = {"make_balancer": make_balancer, "lr_scheduler_type": "constant"}
     state_of(tmp_path / "stopped", num_train_epochs=1, **options)
+    in_one_epoch = len(calls)
     resumed = state_of(tmp_path / "stopped", num_train_epochs=2, **options)
+    assert len(calls) == 2 * in_one_epoch
     never_stopped = state_of(tmp_path / "never stopped", num_train_epochs=2, **options)
     assert_equal(resumed, never_stopped)
