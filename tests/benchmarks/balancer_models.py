@@ -42,16 +42,18 @@ class MultiTask(nn.Module):
     Attributes:
         trunk: maps inputs to features ``[B, width]``.
         shared: the last linear layer of the trunk.
+        norm: its last normalisation, which comes after that; None if there is none.
         heads: T modules, each from features to its logits ``[B, classes]``.
     """
 
     def __init__(self, size: Size, num_tasks: int) -> None:
         super().__init__()
+        self.norm: nn.LayerNorm | None = None
         if isinstance(size, MlpSize):
             self.trunk, self.shared = _mlp(size)
         else:
             self.trunk = _Encoder(size)
-            self.shared = self.trunk.layers[-1].linear2
+            self.shared, self.norm = self.trunk.layers[-1].linear2, self.trunk.norm
         self.heads = nn.ModuleList(nn.Linear(size.width, size.classes) for _ in range(num_tasks))
         self.num_tasks = num_tasks
 

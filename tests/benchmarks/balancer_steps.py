@@ -25,7 +25,10 @@ Batch = tuple[Tensor, Tensor]
 BASE = "plain sum"
 AGAIN = "plain sum, again"
 STCH_NAME = "TorchJD STCH"
-NAIVE, WHOLE = "GradNorm, naive", "GradNorm, all shared parameters"
+NORMALISATION = "gradnorm, at the last normalisation"
+NAIVE = "GradNorm, T gradients with graph"
+PLAIN = "GradNorm, T gradients"
+WHOLE = "GradNorm, T backward passes"
 UNCHECKED = "minimax, nonfinite='ignore'"
 JACOBIANS = 30
 """Number of tasks above which TorchJD's Jacobians are left out: they take minutes."""
@@ -40,6 +43,9 @@ def all_steps(model: MultiTask, batch: Batch) -> dict[str, Step]:
     steps = {BASE: _scalarized(model, batch, torch.sum)}
     for name in list_balancers():
         steps[name] = balancer_step(model, batch, registered(name, model))
+    if model.norm is not None:
+        other = create_balancer("gradnorm", tasks, shared=model.norm).to(device)
+        steps[NORMALISATION] = balancer_step(model, batch, other)
     steps[UNCHECKED] = balancer_step(model, batch, registered("minimax", model, "ignore"))
     steps[AGAIN] = _scalarized(model, batch, torch.sum)
     stch = STCH(mu=1.0, weights=torch.ones(tasks, device=device))
@@ -49,7 +55,8 @@ def all_steps(model: MultiTask, batch: Batch) -> dict[str, Step]:
     dwa = DWA()
     steps["TorchJD DWA"] = _scalarized(model, batch, dwa)
     _run_epochs(steps["TorchJD DWA"], dwa.step)
-    steps[NAIVE] = _naive_gradnorm(model, batch)
+    steps[NAIVE] = _naive_gradnorm(model, batch, graph=True)
+    steps[PLAIN] = _naive_gradnorm(model, batch, graph=False)
     steps[WHOLE] = _whole_gradnorm(model, batch)
     if tasks <= JACOBIANS:
         with contextlib.suppress(ImportError):  # its solver is an extra of TorchJD
@@ -110,24 +117,30 @@ def _scalarized(
     return step
 
 
-def _naive_gradnorm(model: MultiTask, batch: Batch) -> Step:
-    """GradNorm as its paper has it: a gradient of each weighted risk at the last shared layer."""
+def _naive_gradnorm(model: MultiTask, batch: Batch, *, graph: bool) -> Step:
+    """GradNorm as its paper has it: a gradient of each risk at the last shared layer.
+
+    With `graph` autograd differentiates the norms of the *weighted* risks; without, they are the
+    weights times norms that are constants, which gives the same derivative for less.
+    """
     weights = torch.ones(model.num_tasks, device=batch[0].device, requires_grad=True)
     outer, inner = make_optimizer(model.parameters()), torch.optim.Adam([weights], lr=STEP_SIZE)
     initial = model(*batch).detach()
 
-    def gradient_norm(weighted: Tensor) -> Tensor:
+    def gradient_norm(risk: Tensor) -> Tensor:
         (gradient,) = torch.autograd.grad(
-            weighted, model.shared.weight, retain_graph=True, create_graph=True
+            risk, model.shared.weight, retain_graph=True, create_graph=graph
         )
         return torch.linalg.vector_norm(gradient)
 
     def step() -> None:
         outer.zero_grad()
         risks = model(*batch)
-        norms = torch.stack([gradient_norm(weighted) for weighted in weights * risks])
+        norms = torch.stack([gradient_norm(r) for r in (weights * risks if graph else risks)])
+        if not graph:
+            norms = weights * norms
         (weights.grad,) = torch.autograd.grad(
-            _mismatch(norms, risks, initial), weights, retain_graph=True
+            _mismatch(norms, risks, initial), weights, retain_graph=graph
         )
         torch.sum(weights.detach() * risks).backward()
         outer.step()
