@@ -83,6 +83,9 @@ class RiskEvaluation(Trainer):  # type: ignore[misc]
         Adds ``eval_risk/TASK`` (left out for a task without an example), ``eval_worst_risk``,
         ``eval_auxiliary_risk`` if there is one, and ``eval_loss``, the mean of the risks plus the
         auxiliary risk. With `compute_metrics` this takes a second pass over the set.
+
+        On several ranks examples are repeated to fill the last batches of a data set without a
+        length, and under FSDP and DeepSpeed.
         """
         prefix = kwargs.get("metric_key_prefix", "eval")
         description = kwargs.get("description", args[1] if len(args) > 1 else "")
