@@ -2,7 +2,7 @@ r"""Gradients of all task losses with respect to the last shared layer, without 
 
 Methods that look at single tasks (GradNorm, MGDA, …) need :math:`\nabla_W\ell_t` for each task t,
 which done naively costs T passes through every head. `SharedLayer` takes one pass through the heads
-(`taskrobust.task_graph`), carries all tasks together through what they share above the layer, goes
+(`taskrobust._task_graph`), carries all tasks together through what they share above the layer, goes
 no deeper than the layer's output, and leaves the trunk below it alone. For the weight of a linear
 layer, :math:`\nabla_W\ell_t = \Delta_t^\top X` with the inputs X ``[n, d_in]`` and the gradients
 :math:`\Delta_t` ``[n, d_out]`` at its output: examples or tokens without gradient are left out of
@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from taskrobust._row_products import fewer_rows, inner_is_cheaper, length, norm_by_inner
+from taskrobust._task_graph import TaskGraph
 from taskrobust.risks import GradientReduction, ProcessGroup, all_sum, num_ranks
-from taskrobust.task_graph import TaskGraph
 
 __all__ = ["Shared", "SharedLayer"]
 
@@ -32,8 +33,8 @@ READABLE = {"cpu"}
 BLOCK_BYTES = 2**28
 """Bound on the gradients held at a time where only norms are asked for."""
 
-NOT_BATCHED = ("Batching rule not implemented", "vmap")
-"""In the errors of operators that cannot carry batched gradients."""
+NOT_BATCHED = ("Batching rule not implemented", "vmap", "doesn't have storage")
+"""In the errors of operators that cannot carry batched gradients; the last is of compiled ones."""
 
 PASS_BYTES = {"cpu": 2**21}
 """Bound on one batched gradient: on a CPU as much as caches hold, else `BLOCK_BYTES`."""
@@ -172,7 +173,7 @@ class _Run:
         if not self.graph.connected:
             raise ValueError(
                 "`losses` should depend on the parameters of `shared`; found that none does "
-                "(is it a layer of another model, or of a copy?)"
+                "(is it a layer of another model, of a copy, or inside reentrant checkpointing?)"
             )
         self.dtype = torch.float32
         self.slices: list[slice] = []
@@ -244,72 +245,46 @@ class _Run:
         """Norm of one task's gradient."""
         products = [self.graph.products[node] for node in found if node in self.graph.products]
         positions = [self.graph.direct[node] for node in found if node in self.graph.direct]
-        positions += [i for product in products for i in product[:2] if i is not None]
+        positions += [i for product in products for i in product.parameters()]
         if len(set(positions)) < len(positions):  # several uses of a parameter: add, then norm
             row = torch.zeros(self.size, dtype=self.dtype, device=self.device)
             self._add(row, found)
-            return _length(row)
+            return length(row)
         norms = [torch.zeros((), dtype=self.dtype, device=self.device)]
         for node, gradient in found.items():
             gradient = gradient.to(self.dtype)
             if node in self.graph.direct:
-                norms.append(_length(gradient))
+                norms.append(length(gradient))
                 continue
             product = self.graph.products[node]
             if product.weight is not None:
                 norms.append(self._product_norm(node, gradient))
             if product.bias is not None:
-                norms.append(_length(gradient.sum(0)))
-        return _length(torch.stack(norms))
+                norms.append(length(gradient.sum(0)))
+        return length(torch.stack(norms))
 
     def _factors(self, node: Node, delta: Tensor) -> tuple[Tensor, Tensor]:
         """A product's output gradients and inputs, with as few rows as their product needs."""
         if node not in self._inputs:
             self._inputs[node] = self.graph.inputs(node).to(self.dtype)
         if self.device.type in READABLE:
-            return _fewer_rows(delta, self._inputs[node])
+            return fewer_rows(delta, self._inputs[node])
         return delta, self._inputs[node]
 
     def _product_norm(self, node: Node, gradient: Tensor) -> Tensor:
         """Norm of a weight's gradient ``deltaᵀ inputs``, in the cheapest way."""
         delta, inputs = self._factors(node, gradient)
-        (rows, width_out), width_in = delta.shape, inputs.shape[1]
         # The inputs' inner products serve all tasks, unless rows have been left out.
-        shares = len(self.tasks) if inputs is self._inputs[node] and self.graph.shared(node) else 1
-        if rows * (width_out + width_in / shares) >= width_out * width_in:
-            return _length(delta.mT @ inputs)
-        if shares == 1:
-            inner = inputs @ inputs.mT
-        elif node in self._inner:
-            inner = self._inner[node]
-        else:
-            inner = self._inner[node] = inputs @ inputs.mT
-        square = torch.dot((delta @ delta.mT).flatten(), inner.flatten())
-        return square.clamp(min=0.0).sqrt()  # rounding can leave a zero negative
+        common = inputs is self._inputs[node] and self.graph.shared(node)
+        if not inner_is_cheaper(delta, inputs, len(self.tasks) if common else 1):
+            return length(delta.mT @ inputs)
+        if not common:
+            return norm_by_inner(delta, inputs @ inputs.mT)
+        if node not in self._inner:
+            self._inner[node] = inputs @ inputs.mT
+        return norm_by_inner(delta, self._inner[node])
 
     @contextmanager
     def _plain(self) -> Iterator[None]:
         with torch.autocast(self.device.type, enabled=False), torch.no_grad():
             yield
-
-
-def _fewer_rows(delta: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors of ``deltaᵀ inputs`` without zero rows of delta, and with equal neighbours merged.
-
-    Tokens that a head does not read have no gradient; those that it averages have the same.
-    """
-    # Squares that underflow belong to rows that do not count beside others.
-    rows = torch.linalg.vector_norm(delta, dim=1).nonzero()[:, 0]
-    if len(rows) < len(delta):
-        delta, inputs = delta[rows], inputs[rows]
-    if len(delta) > 1 and torch.equal(delta[0], delta[1]):
-        first = torch.ones(len(delta), dtype=torch.bool)
-        first[1:] = (delta[1:] != delta[:-1]).any(1)
-        delta = delta[first]
-        inputs = torch.zeros_like(inputs[: len(delta)]).index_add_(0, first.cumsum(0) - 1, inputs)
-    return delta, inputs
-
-
-def _length(values: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(values)
-    return length

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ class GradNorm(Balancer):
     tensor(3.)
     """
 
-    needs_task_gradients: ClassVar[bool] = True
+    needs_task_gradients = True
 
     task_weights: Tensor
     initial_risks: Tensor

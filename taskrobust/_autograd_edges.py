@@ -12,9 +12,9 @@ __all__ = [
     "Edge",
     "backward",
     "backward_rows",
-    "edge_of",
     "node_bytes",
     "out_edges",
+    "root_of",
     "row_or_zeros",
     "shape_at",
 ]
@@ -23,17 +23,34 @@ Edge = tuple[Node, int]
 """A node and one of its outputs (those of the forward pass)."""
 
 
+ELEMENTWISE = {
+    "AliasBackward0",
+    "CloneBackward0",
+    "DivBackward0",
+    "MulBackward0",
+    "ToCopyBackward0",
+    "WhereBackward0",
+    "_GlobalRiskBackward",
+}
+"""Nodes whose Jacobian is diagonal if input and output have shape ``[T]``."""
+
+
 class Divert:
-    """Hook on a node: take the gradients of some of its inputs, and let them go no further.
+    """Hook on a node: take the gradients of some of its inputs, and spare the engine their sum.
 
     Args:
-        edges: where the gradients would have gone, by input.
-        found: what arrives there, added up.
+        edges: where the gradients go, by input.
+        found: what this node and others send there, added up.
+        passed: edges to which a gradient has been let through. One has to be: hooks of the user
+            wait there, and do not expect None.
     """
 
-    def __init__(self, edges: dict[int, Edge], found: dict[Edge, Tensor]) -> None:
+    def __init__(
+        self, edges: dict[int, Edge], found: dict[Edge, Tensor], passed: set[Edge]
+    ) -> None:
         self._edges = edges
         self._found = found
+        self._passed = passed
 
     def __call__(
         self,
@@ -41,18 +58,41 @@ class Divert:
         outputs: Sequence[Tensor | None],  # noqa: ARG002
     ) -> tuple[Tensor | None, ...]:
         """Called by autograd with the gradients of the node's inputs; returns what goes on."""
+        going = list(gradients)
         for index, edge in self._edges.items():
             gradient = gradients[index]
-            if gradient is not None:
-                before = self._found.get(edge)
-                self._found[edge] = gradient if before is None else before + gradient
-        return tuple(None if i in self._edges else g for i, g in enumerate(gradients))
+            if gradient is None:
+                continue
+            before = self._found.get(edge)
+            self._found[edge] = gradient if before is None else before + gradient
+            if edge in self._passed:
+                going[index] = None
+            self._passed.add(edge)
+        return tuple(going)
 
 
-def edge_of(tensor: Tensor) -> Edge:
+def _edge_of(tensor: Tensor) -> Edge:
     """Where the gradient of a tensor with graph goes."""
     edge = get_gradient_edge(tensor)
     return _past_sinks(edge.node, edge.output_nr) or (edge.node, edge.output_nr)
+
+
+def root_of(losses: Tensor, seed: float) -> tuple[Edge, Tensor]:
+    """The end of the elementwise nodes behind losses ``[T]``, and the losses' derivatives there.
+
+    Args:
+        losses: with graph.
+        seed: factor on the derivatives.
+    """
+    edge = _edge_of(losses)
+    seeds = torch.full_like(losses, seed, requires_grad=False)
+    while edge[0].name() in ELEMENTWISE:
+        kids = [kid for kid in out_edges(edge[0]) if kid is not None]
+        if len(kids) != 1 or shape_at(kids[0]) != losses.shape:
+            break
+        (found,) = backward({edge: seeds}, kids)
+        edge, seeds = kids[0], torch.zeros_like(seeds) if found is None else found
+    return edge, seeds
 
 
 def out_edges(node: Node) -> list[Edge | None]:

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 
-from taskrobust.autograd_edges import (
+from taskrobust._autograd_edges import (
     Divert,
     Edge,
     backward,
     backward_rows,
-    edge_of,
     node_bytes,
     out_edges,
+    root_of,
     row_or_zeros,
     shape_at,
 )
@@ -39,17 +39,6 @@ Kids = list[tuple[int, Edge]]
 SHARED = -1
 """Label of a node that several tasks run through; other labels are a task's number."""
 
-ELEMENTWISE = {
-    "AliasBackward0",
-    "CloneBackward0",
-    "DivBackward0",
-    "MulBackward0",
-    "ToCopyBackward0",
-    "WhereBackward0",
-    "_GlobalRiskBackward",
-}
-"""Nodes whose Jacobian is diagonal if input and output have shape ``[T]``."""
-
 PRODUCTS = {"AddmmBackward0": (2, 0, "_saved_mat1"), "MmBackward0": (1, None, "_saved_self")}
 """Matrix products ``X Wᵀ (+ b)``: the inputs that are Wᵀ and b, and where the node keeps X."""
 
@@ -60,6 +49,10 @@ class Product(NamedTuple):
     weight: int | None
     bias: int | None
     inputs: str  # the node's attribute that holds X
+
+    def parameters(self) -> list[int]:
+        """Positions of those that are there."""
+        return [i for i in (self.weight, self.bias) if i is not None]
 
 
 class TaskGraph:
@@ -79,7 +72,7 @@ class TaskGraph:
     direct: dict[Node, int]
 
     def __init__(self, losses: Tensor, parameters: Sequence[Tensor], seed: float = 1.0) -> None:
-        self._root, seeds = _root(losses, seed)
+        self._root, seeds = root_of(losses, seed)
         self._losses: list[Edge | None] | None = None
         if self._root[0].name() == "StackBackward0":
             self._losses = out_edges(self._root[0])
@@ -113,8 +106,8 @@ class TaskGraph:
             tasks: which tasks to divide.
             max_bytes: bound on each gradient of a batched pass (but one task at least).
         """
-        shared = (node_bytes(node) for node in self._kids if self._labels[node] == SHARED)
-        size = max(1, max_bytes // max(1, *shared))
+        shared = [node_bytes(node) for node in self._kids if self._labels[node] == SHARED]
+        size = max(1, max_bytes // max([*shared, 1]))
         groups: dict[frozenset[Node], list[int]] = {}
         for task in tasks:
             frontier = frozenset(edge[0] for _, _, edge in self._frontiers[task])
@@ -183,13 +176,18 @@ class TaskGraph:
             else:
                 products[node], others = _product(node, name, used, parameters)
                 direct |= others
+        # So is a product through which the pass goes on: autograd captures gradients at a node
+        # that it also runs before hooks on the node's output have seen them.
+        while True:
+            cut = {node for node, (i, _) in views.items() if i not in direct}
+            run = [n for n in products if any(e[0] not in cut for _, e in self._kids[n])]
+            found = {i for n in run for i in products[n].parameters()} - direct
+            if not found:
+                break
+            direct |= found
         self.direct = {node: i for node, i in self._leaves.items() if i in direct}
-        self.products = {}
-        for node, product in products.items():
-            weight, bias = (None if i in direct else i for i in product[:2])
-            if weight is not None or bias is not None:
-                self.products[node] = Product(weight, bias, product.inputs)
-        for node in [node for node, (i, _) in views.items() if i not in direct]:
+        self.products = {n: p for n, p in products.items() if not direct.issuperset(p.parameters())}
+        for node in cut:
             del self._kids[node]
         for node, kids in self._kids.items():
             self._kids[node] = [(i, edge) for i, edge in kids if edge[0] in self._kids]
@@ -235,6 +233,7 @@ class TaskGraph:
         stops = self._stops(tasks)
         targets: dict[Edge, None] = {(node, 0): None for node in stops}
         starts: dict[Edge, Tensor] = {}
+        passed: set[Edge] = set()
         with ExitStack() as stack:
             for task, of_task in zip(tasks, rows, strict=True):
                 root = self._roots()[task]
@@ -248,7 +247,7 @@ class TaskGraph:
                         diverted.setdefault(node, {})[index] = edge
                         targets[edge] = None
                 for node, edges in diverted.items():
-                    stack.callback(node.register_hook(Divert(edges, of_task)).remove)
+                    stack.callback(node.register_hook(Divert(edges, of_task, passed)).remove)
             captured = dict(zip(stops, backward(starts, targets), strict=False))
         return [
             {n: g for n, g in captured.items() if g is not None and self._labels[n] == task}
@@ -258,33 +257,8 @@ class TaskGraph:
     def _shared_pass(self, rows: dict[Edge, Tensor], batched: bool) -> dict[Node, Tensor]:
         """From frontiers to shared stops: gradients ``[number of tasks, ...]``."""
         stops = self._stops((SHARED,))
-        captured: dict[Node, Tensor] = {}
-        starts: dict[Edge, Tensor] = {}
-        for edge, row in rows.items():
-            if edge[0] in stops and not self._kids[edge[0]]:
-                captured[edge[0]] = row
-            else:
-                starts[edge] = row
-        targets = [(node, 0) for node in stops]
-        for node, gradient in zip(
-            stops, backward_rows(starts, targets, batched=batched), strict=False
-        ):
-            if gradient is not None:
-                captured[node] = captured[node] + gradient if node in captured else gradient
-        return captured
-
-
-def _root(losses: Tensor, seed: float) -> tuple[Edge, Tensor]:
-    """The end of the elementwise nodes behind losses ``[T]``, and the losses' derivatives there."""
-    edge = edge_of(losses)
-    seeds = torch.full_like(losses, seed, requires_grad=False)
-    while edge[0].name() in ELEMENTWISE:
-        kids = [kid for kid in out_edges(edge[0]) if kid is not None]
-        if len(kids) != 1 or shape_at(kids[0]) != losses.shape:
-            break
-        (found,) = backward({edge: seeds}, kids)
-        edge, seeds = kids[0], torch.zeros_like(seeds) if found is None else found
-    return edge, seeds
+        found = backward_rows(rows, [(node, 0) for node in stops], batched=batched)
+        return {n: g for n, g in zip(stops, found, strict=False) if g is not None}
 
 
 def _product(
