@@ -220,7 +220,7 @@ class TaskRobustTrainer(RiskEvaluation):
             skipped = self.balancer.last is None
         if not skipped:
             return loss
-        # A loss without graph would leave DistributedDataParallel and FSDP waiting for gradients.
+        # An ordinary backward pass for wrappers and for a gradient scaler; nothing of it is used.
         self._skipped = True
         return local.sums.sum() * torch.nan
 

@@ -63,7 +63,9 @@ def test_a_non_finite_risk_raises_before_the_step(tmp_path, mode, value):
     ("mode", "name"),
     [
         *((mode, name) for mode in ("one batch", "exact") for name in REMEMBERING),
-        ("micro", "minimax"),  # others would remember the finite micro-batches of the step
+        # Others would remember the finite micro-batches of the step.
+        ("micro", "minimax"),
+        ("micro", "uncertainty"),
     ],
 )
 def test_a_skipped_step_might_as_well_not_be_there(tmp_path, mode, name):
