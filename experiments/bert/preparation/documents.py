@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Document", "TaggedSentence"]
+__all__ = ["Document", "Spans", "TaggedSentence"]
 
 Spans = tuple[tuple[int, int], ...]
+"""Character spans ``[start, end)`` of tokens in a raw sentence."""
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,5 @@ class Document:
 
     name: str
     sentences: tuple[TaggedSentence, ...]
+    paragraphs: bool = False
+    """Whether the sentences are whole paragraphs, still to be split."""

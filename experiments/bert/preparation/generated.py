@@ -13,9 +13,9 @@ import yaml
 
 from experiments.bert.preparation.documents import Document, TaggedSentence
 
-__all__ = ["generated_documents"]
+__all__ = ["GRAMMAR", "generated_documents"]
 
-_GRAMMAR = Path(__file__).with_name("grammar.yaml")
+GRAMMAR = Path(__file__).with_name("grammar.yaml")
 
 
 def generated_documents(count: int, seed: int) -> Iterator[Document]:
@@ -28,7 +28,7 @@ def generated_documents(count: int, seed: int) -> Iterator[Document]:
     Yields:
         Documents with gold Penn Treebank tags.
     """
-    grammar = yaml.safe_load(_GRAMMAR.read_text(encoding="utf-8"))
+    grammar = yaml.safe_load(GRAMMAR.read_text(encoding="utf-8"))
     topics = sorted(grammar["topics"])
     for number in range(count):
         rng = np.random.default_rng([seed, number])
