@@ -51,7 +51,13 @@ in one pass of the same round."""
 _VERDICT = """\
 An entry is right under a reading if one implementation has the printed multiple in every setting
 (model and number of tasks), within 5 %, and wrong if none has it in any."""
-NOTES = tuple(note.replace("\n", " ") for note in (_STEP, _PASSES, _RATIOS, _VERDICT, REMARK))
+_LEDGER = """\
+Claim A14 of `python -m theory` finds the same by counting oracle calls: Minimax, Uncertainty and
+DWA cost 1 times descent on the average loss, or 4/3 if the losses are evaluated in a pass of their
+own. It counts a backward pass as two forward passes; here the first layer needs no gradient of its
+inputs, so that a backward pass is a little less and the ratio a little more."""
+_NOTES = (_STEP, _PASSES, _RATIOS, _VERDICT, _LEDGER, REMARK)
+NOTES = tuple(note.replace("\n", " ") for note in _NOTES)
 """What the columns mean."""
 
 

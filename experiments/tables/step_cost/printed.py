@@ -129,13 +129,15 @@ class Finding:
 
     @property
     def summary(self) -> str:
-        """The verdict over all readings."""
-        verdicts = {trial.verdict for trial in self.trials}
+        """The verdict over all readings that were measured."""
+        verdicts = {trial.verdict for trial in self.trials} - {"not measured"}
+        if not verdicts:
+            return "not measured"
         if verdicts == {"wrong"}:
             return "wrong under every reading"
-        if len(verdicts) == 1:
-            return verdicts.pop()
-        return "depends on the reading"
+        if verdicts == {"right"}:
+            return "right"
+        return "depends on the reading" if "right" in verdicts else "right in some settings"
 
 
 def judge(rows: Iterable[Row]) -> list[Finding]:

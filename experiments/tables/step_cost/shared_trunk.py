@@ -24,7 +24,7 @@ class MLPTrunk:
     """
 
     name = "MLP"
-    batch: int = 256
+    batch: int = 128
     inputs: int = 256
     width: int = 256
     depth: int = 4
@@ -58,7 +58,7 @@ class TransformerTrunk:
     """
 
     name = "transformer"
-    batch: int = 8
+    batch: int = 4
     length: int = 32
     inputs: int = 64
     width: int = 128

@@ -77,6 +77,12 @@ def test_the_summary_is_over_all_readings(ratio, passes, summary):
     assert finding(rows, "DWA").summary == summary
 
 
+def test_right_for_some_numbers_of_tasks_only_is_said():
+    rows = [row("gradnorm", 4.0, tasks=5), row("gradnorm", 7.0, tasks=9)]
+    rows += [row("gradnorm", execution="task by task", tasks=5, trunk_passes=5)]
+    assert finding(rows, "GradNorm").summary == "right in some settings"
+
+
 def test_nothing_measured_is_said():
     assert {found.summary for found in judge([])} == {"not measured"}
     assert all(len(found.trials) == len(READINGS) for found in judge([]))

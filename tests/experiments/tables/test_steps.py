@@ -115,6 +115,25 @@ def test_jacobian_methods_take_t_passes_of_the_trunk(sizes, tasks):
     assert (passes.last_shared, passes.trunk) == (tasks + 1, tasks + 1)
 
 
+@pytest.mark.parametrize("name", ["addmm_", "baddbmm_"])
+def test_matrix_products_in_place_are_counted(name):
+    shapes = [(4, 6), (4, 5), (5, 6)] if name == "addmm_" else [(3, 4, 6), (3, 4, 5), (3, 5, 6)]
+
+    def with_product(model, batch):
+        step = METHODS[0].make(model, batch)
+        total, left, right = map(torch.zeros, shapes)
+
+        def longer():
+            step()
+            getattr(total, name)(left, right)
+
+        return longer
+
+    _, flops = counted(steps.Method("longer", "one pass", with_product), MLP, 3)
+    products = 2 * 4 * 5 * 6 * (1 if name == "addmm_" else 3)
+    assert flops - counted(METHODS[0], MLP, 3)[1] == products
+
+
 def gradients(method, sizes, num_tasks, num_steps=2):
     """Gradients of the model after a few steps on one batch."""
     model, batch = double(sizes, num_tasks)
