@@ -5,27 +5,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+from taskrobust import list_balancers, sharp_constant
+from taskrobust.balancers import balancer_info
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def run_snippet_with(words):
+    """What the only snippet that contains some words leaves behind."""
+    (snippet,) = [snippet for snippet in SNIPPETS if words in snippet]
+    namespace = {"__name__": "snippet"}
+    exec(snippet, namespace)
+    return namespace
 
 
 @pytest.fixture
 def library():
-    namespace = {}
-    exec(SNIPPETS[0], namespace)
-    return namespace
+    return run_snippet_with("alpha_for_tolerance")
 
 
 @pytest.fixture
 def own_problem():
-    namespace = {}
-    exec(SNIPPETS[1], namespace)
-    return namespace
+    return run_snippet_with("class Facilities")
 
 
-def test_there_are_two_snippets():
-    assert len(SNIPPETS) == 2
+def test_every_snippet_is_run_here():
+    assert len(SNIPPETS) == 4
 
 
 def test_library_snippet_keeps_its_promise(library):
@@ -33,6 +42,43 @@ def test_library_snippet_keeps_its_promise(library):
     assert weights[2] == 0
     assert abs(weights.sum() - 1) < 1e-15
     assert max(risks[:2]) - weights @ risks <= 0.1
+
+
+def test_torch_snippet_keeps_its_promise():
+    found = run_snippet_with("grouped_risks(losses, tasks, num_tasks)")
+    risks, weights = found["balancer"].last[:2]
+    of_each = [found["losses"][found["tasks"] == t].mean() for t in range(3)]
+    torch.testing.assert_close(risks, torch.stack(of_each).detach())
+    assert risks.max() - weights @ risks <= 0.1
+    assert found["model"].weight.grad.abs().max() > 0
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
+def test_trainer_snippet_trains_and_names_its_tasks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trainer = run_snippet_with("TaskRobustTrainer")["trainer"]
+    assert trainer.state.global_step == 12  # 64 examples, 8 a batch, 2 batches a step, 3 epochs
+    assert trainer.balancer.step == 12
+    assert "eval_risk/verbs" in trainer.evaluate(trainer.train_dataset)
+    assert any((tmp_path / "runs/classifier").glob("checkpoint-*"))
+
+
+def test_table_of_balancers_is_that_of_the_registry():
+    rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \| .* \| .* \|$", README, flags=re.MULTILINE)
+    names = [*list_balancers(), "torchjd"]
+    assert dict(rows) == {name: balancer_info(name).balancer.__name__ for name in names}
+    assert len(rows) == len(names)
+
+
+def test_programs_that_the_text_points_to_exist():
+    linked = re.findall(r"\]\((tests/[^)]*)\)", README)
+    assert len(linked) >= 4
+    assert all((ROOT / path).is_file() for path in linked)
+
+
+def test_sharpness_constants_are_those_of_the_text():
+    assert "c_T is 0.46 for three tasks and 1.04 for nine" in " ".join(README.split())
+    assert [round(sharp_constant(n), 2) for n in (3, 9)] == [0.46, 1.04]
 
 
 def test_own_problem_is_certified_at_the_known_optimum(own_problem):

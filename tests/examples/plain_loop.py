@@ -26,35 +26,36 @@ def main(
     dtype: torch.dtype = torch.float32,
     autocast: torch.dtype | None = None,
     dropout: float = 0.1,
+    device: str = "cpu",
 ):
     torch.manual_seed(0)
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    data, model = Examples(dtype=dtype), network(dropout).to(dtype)
-    balancer = make_balancer(model).to(dtype)
+    data, model = Examples(dtype=dtype), network(dropout).to(device, dtype)
+    balancer = make_balancer(model).to(device, dtype)
     # The balancer needs no data parallelism: risks are global, so its state is alike on all ranks.
     parallel = DistributedDataParallel(model) if ranks > 1 else model
     groups = [{"params": model.parameters()}, *balancer.param_groups(lr=0.05)]
     optimizer = torch.optim.AdamW(groups, lr=0.01, weight_decay=0.1)
-    scaler = torch.amp.GradScaler("cpu", enabled=autocast == torch.float16)
+    scaler = torch.amp.GradScaler(device, enabled=autocast == torch.float16)
     saved = {"model": model, "balancer": balancer, "optimizer": optimizer, "scaler": scaler}
-    start = 0
+    state = {"step": 0}
     if checkpoint and checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        start = state["step"]
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
         for name, part in saved.items():
             part.load_state_dict(state[name])
 
     def forward(batch):
-        with torch.autocast("cpu", autocast, enabled=autocast is not None):
+        batch = {name: column.to(device) for name, column in batch.items()}
+        with torch.autocast(device, autocast, enabled=autocast is not None):
             logits = parallel(batch["features"])
         return cross_entropy(logits, batch["labels"]), batch["tasks"], len(TASKS)
 
-    for step in range(start, steps):
+    for step in range(state["step"], steps):
         # Data and dropout depend on the step, not on a running state, so that resuming is exact.
         torch.manual_seed(1 + step * ranks + rank)
         order = torch.Generator().manual_seed(step)
-        mine = torch.randint(len(data), (batch_size,), generator=order)[rank::ranks]
-        batches = [data[indices] for indices in mine.chunk(accumulate)]
+        chosen = torch.randint(len(data), (batch_size,), generator=order)
+        batches = [data[indices] for indices in chosen[rank::ranks].chunk(accumulate)]
         if accumulate == 1:
             scaler.scale(balancer(grouped_risks(*forward(batches[0])))).backward()
         else:
@@ -78,6 +79,6 @@ def main(
 
 if __name__ == "__main__":
     if dist.is_torchelastic_launched():
-        dist.init_process_group("gloo")  # "nccl" on GPUs
+        dist.init_process_group()
         atexit.register(dist.destroy_process_group)
     main(*map(Path, sys.argv[1:]))
