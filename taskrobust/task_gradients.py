@@ -237,7 +237,7 @@ class _Run:
             if product.weight is not None:
                 delta, inputs = self._factors(node, gradient)
                 weight = row[self.slices[product.weight]].view(delta.shape[1], inputs.shape[1])
-                weight.addmm_(delta.mT, inputs)
+                torch.addmm(weight, delta.mT, inputs, out=weight)
             if product.bias is not None:
                 row[self.slices[product.bias]] += gradient.sum(0)
 
