@@ -51,6 +51,7 @@ def run_on_ranks(
     finally:
         for process in context.processes:
             process.kill()
+            process.join()
     results = []
     for rank in range(world_size):
         saved = torch.load(folder / f"rank-{rank}.pt", weights_only=True)
@@ -84,5 +85,5 @@ def _wait_for_the_others(store: dist.Store, name: str, world_size: int, error: E
     """Go on only if no rank is left in a collective operation of the job that failed here."""
     try:
         store.wait([f"{name}/{rank}" for rank in range(world_size)], PATIENCE / 3)
-    except dist.DistStoreError:
+    except RuntimeError:
         raise RuntimeError(f"{name!r} failed on one rank and hangs on another") from error

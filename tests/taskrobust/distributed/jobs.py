@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from taskrobust.accumulation import plan_accumulation
@@ -139,15 +140,24 @@ def planned_step(
     *,
     batches_of: Callable[[int], list[Batch]],
     gradient_reduction: GradientReduction = "mean",
+    guarded: bool = True,
 ) -> Tensor:
     """Two passes over micro-batches; gradients are synchronised at the last one only.
+
+    Args:
+        model: the network, wrapped or not.
+        balancer: asked once.
+        step: number of the step.
+        batches_of: micro-batches of a step.
+        gradient_reduction: as in `plan_accumulation`.
+        guarded: whether the first pass is kept from arming the wrapper's synchronisation here.
 
     Returns:
         The plan's value, then the sum of the values of this rank's losses.
     """
     batches = batches_of(step)
     no_sync = model.no_sync if isinstance(model, DistributedDataParallel) else nullcontext
-    with no_sync():
+    with no_sync() if guarded else nullcontext():
         plan = plan_accumulation(
             balancer,
             partial(sums, model),
@@ -204,6 +214,7 @@ def jobs(world_size: int) -> Mapping[str, Callable[[int], Any]]:
         found[f"sum: {case}"] = partial(_summed, case, world_size)
         found[f"plan: {case}"] = partial(_planned, case, world_size)
         found[f"plan, sum: {case}"] = partial(_planned_sum, case, world_size)
+        found[f"communication: {case}"] = partial(_communication, case)
         found[f"skip: {case}"] = partial(_with_nan_on_rank_0, train, case, world_size, "skip")
         if world_size > 2:
             found[f"pair: {case}"] = partial(_in_a_pair, case, pair)
@@ -241,6 +252,31 @@ def _summed(case: str, world_size: int, rank: int) -> Record:
 def _planned(case: str, world_size: int, rank: int) -> Record:
     step_of = partial(planned_step, batches_of=partial(_micro_batches, world_size, rank))
     return train(case, step_of, wrap=DistributedDataParallel)
+
+
+def _communication(case: str, rank: int) -> Tensor:
+    """How many gradient buckets have been reduced by the end of each step of two micro-batches."""
+    count = 0
+    counts = []
+
+    def counted(group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+        nonlocal count
+        count += 1
+        return allreduce_hook(group, bucket)
+
+    def wrap(network: Network) -> nn.Module:
+        model = DistributedDataParallel(network)
+        model.register_comm_hook(dist.group.WORLD, counted)
+        return model
+
+    def step_of(model: nn.Module, balancer: Balancer, step: int) -> Tensor:
+        batches = micro_batches(step, [4, 4], skip=8 * (rank % 2))
+        loss = planned_step(model, balancer, step, batches_of=lambda _: batches, guarded=False)
+        counts.append(count)
+        return loss
+
+    train(case, step_of, wrap=wrap)
+    return torch.tensor(counts)
 
 
 def _planned_sum(case: str, world_size: int, rank: int) -> Record:

@@ -130,6 +130,14 @@ def test_accumulation_over_micro_batches_and_ranks_is_one_batch(
 
 @both_worlds
 @every_case
+def test_the_first_pass_leads_to_no_synchronisation(on_ranks, case, world_size):
+    # Else a step synchronises at each micro-batch, and hangs if ranks have different numbers.
+    for counts in on_ranks(world_size, f"communication: {case}"):
+        assert counts.tolist() == [1, 2, 3]
+
+
+@both_worlds
+@every_case
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_values_of_micro_batches_add_up_to_that_of_the_step(on_ranks, case, reduction, world_size):
     name = "plan" if reduction == "mean" else "plan, sum"
