@@ -48,7 +48,11 @@ class TaskRobust(lightning.LightningModule):
 
 
 class ExactAccumulation(TaskRobust):
-    """Trainer(accumulate_grad_batches=…) would ask the balancer for every micro-batch."""
+    """Trainer(accumulate_grad_batches=…) would ask the balancer for every micro-batch.
+
+    Log-variances get their gradient with the first micro-batch only, so that a learned balancer
+    under DDP needs strategy="ddp_find_unused_parameters_true" here.
+    """
 
     micro_batches, automatic_optimization = 4, False
 
@@ -74,7 +78,7 @@ def main(
     lightning.seed_everything(0)
     module = module(make_balancer, batch_size, dropout)
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # "auto": CPU ranks would train apart
-    options |= {"devices": ranks, "strategy": "ddp" if ranks > 1 else "auto"}
+    options = {"devices": ranks, "strategy": "ddp" if ranks > 1 else "auto", **options}
     checkpoints = ModelCheckpoint(folder, save_last=True)
     trainer = lightning.Trainer(
         max_epochs=epochs, callbacks=[checkpoints], use_distributed_sampler=False, **options

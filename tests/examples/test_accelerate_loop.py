@@ -49,10 +49,12 @@ def test_ranks_and_micro_batches_train_as_one_process_on_the_whole_batch(tmp_pat
 
 
 @pytest.mark.parametrize("accumulate", [1, 4])
+@pytest.mark.parametrize("precision", ["no", "bf16"])
 @pytest.mark.parametrize("make_balancer", BALANCERS, ids=["averaging", "learned"])
-def test_stop_load_and_continue_is_never_stopped(make_balancer, accumulate, tmp_path):
+def test_stop_load_and_continue_is_never_stopped(make_balancer, precision, accumulate, tmp_path):
     make_balancer, calls = counted(make_balancer)
-    options = {"make_balancer": make_balancer, "accumulate": accumulate, "batch_size": 16}
+    options = {"make_balancer": make_balancer, "mixed_precision": precision}
+    options |= {"accumulate": accumulate, "batch_size": 16}
     state_of(tmp_path, epochs=1, **options)
     in_one_epoch = len(calls)
     resumed = state_of(tmp_path, epochs=2, **options)
