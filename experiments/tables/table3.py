@@ -26,6 +26,7 @@ from experiments.tables.step_cost.steps import EXECUTIONS, methods
 
 __all__ = [
     "NOTES",
+    "REMARKS",
     "Settings",
     "Table3",
     "multiples_text",
@@ -56,9 +57,11 @@ Claim A14 of `python -m theory` finds the same by counting oracle calls: Minimax
 DWA cost 1 times descent on the average loss, or 4/3 if the losses are evaluated in a pass of their
 own. It counts a backward pass as two forward passes; here the first layer needs no gradient of its
 inputs, so that a backward pass is a little less and the ratio a little more."""
-_NOTES = (_STEP, _PASSES, _RATIOS, _VERDICT, _LEDGER, REMARK)
-NOTES = tuple(note.replace("\n", " ") for note in _NOTES)
+NOTES = tuple(note.replace("\n", " ") for note in (_STEP, _PASSES, _RATIOS, _VERDICT))
 """What the columns mean."""
+
+REMARKS = (_LEDGER.replace("\n", " "), REMARK)
+"""What else is to be said; not printed."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def to_json(table: Table3) -> str:
                 for finding in table.findings
             ],
         },
-        "notes": NOTES,
+        "notes": [*NOTES, *REMARKS],
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -176,7 +179,7 @@ def to_markdown(table: Table3) -> str:
         columns = ["method", "executed", "printed", "forward", "heads", "last shared layer"]
         columns += ["trunk", "FLOPs", "extra MFLOPs", "wall (quartiles)"]
         parts += _markdown_table(columns, [_row_cells(row) for row in rows])
-    parts += ["", "## Notes", "", *(f"- {note}" for note in NOTES)]
+    parts += ["", "## Notes", "", *(f"- {note}" for note in (*NOTES, *REMARKS))]
     parts += [f"- *{name}*: {meaning}." for name, meaning in EXECUTIONS.items()]
     return "\n".join(parts) + "\n"
 

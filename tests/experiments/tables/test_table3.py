@@ -117,6 +117,7 @@ def test_markdown_has_every_row_beside_what_is_printed(measured):
     columns = {line.count("|") for line in lines}
     assert columns == {6, 11}
     assert "| Minimax | 2T |" in text
+    assert all(note in text for note in (*table3.NOTES, *table3.REMARKS))
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
@@ -128,7 +129,8 @@ def test_printed_lines_fit_and_nothing_is_cut(measured, monkeypatch, tmp_path, w
     for method in steps.methods():
         assert any(line.strip().startswith(method.balancer) for line in lines)
     for finding in measured.findings:
-        (line,) = [line for line in lines if line.strip().startswith(finding.entry.method + " ")]
+        start = re.compile(rf" *{finding.entry.method} +{finding.entry.text} ")
+        (line,) = filter(start.match, lines)
         assert finding.summary in line
     assert ("extra MFLOPs" in text) == (width >= 100)
 
