@@ -1,9 +1,12 @@
-"""The package as a whole: what importing it needs, what it exports, and its example."""
+"""The package as a whole: what importing it needs, what it exports, and its examples."""
 
 import doctest
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import taskrobust
 from taskrobust import schedules, weights
@@ -68,7 +71,124 @@ def test_exports_every_public_function_of_its_modules():
         assert getattr(taskrobust, name).__doc__
 
 
-def test_its_example_runs():
-    results = doctest.testmod(taskrobust)
-    assert results.attempted >= 3
+def without(*packages):
+    """Code that makes packages look uninstalled."""
+    return f"""
+import sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Without())
+"""
+
+
+ASK_FOR_EACH = """
+import taskrobust
+for name in taskrobust._LAZY:
+    try:
+        getattr(taskrobust, name)
+    except ImportError as error:
+        print(f"{name}: {error}")
+"""
+
+
+def test_what_needs_torch_is_imported_when_it_is_asked_for():
+    code = """
+import sys
+import taskrobust
+assert "torch" not in sys.modules and "Minimax" not in vars(taskrobust)
+from taskrobust import Minimax, grouped_risks
+assert Minimax(2, alpha=1.0).num_tasks == 2
+assert vars(taskrobust)["Minimax"] is Minimax  # found at once from now on
+print(*sorted({"torch", "transformers", "torchjd", "accelerate"} & set(sys.modules)))
+"""
+    assert run(code) == "torch"
+
+
+def test_without_torch_each_lazy_name_says_which_extra_is_missing():
+    lines = run(ONLY_THE_BASE_INSTALL + ASK_FOR_EACH).splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(taskrobust._LAZY)
+    assert lines[list(taskrobust._LAZY).index("Minimax")] == (
+        "Minimax: taskrobust.Minimax needs the package 'torch'; "
+        "install the torch extra: pip install 'taskrobust[torch]'"
+    )
+    for line in lines:  # that of the trainer brings torch as well
+        extra = "transformers" if line.startswith("TaskRobustTrainer") else "torch"
+        assert line.endswith(f"install the {extra} extra: pip install 'taskrobust[{extra}]'")
+
+
+def test_an_import_statement_says_so_too():
+    code = """
+try:
+    from taskrobust import Minimax
+except ImportError as error:
+    print(error)
+"""
+    assert run(without("torch") + code).endswith("pip install 'taskrobust[torch]'")
+
+
+def test_without_transformers_only_the_trainer_is_missing():
+    (line,) = run(without("transformers", "accelerate") + ASK_FOR_EACH).splitlines()
+    assert line == (
+        "TaskRobustTrainer: taskrobust.TaskRobustTrainer needs the package 'transformers'; "
+        "install the transformers extra: pip install 'taskrobust[transformers]'"
+    )
+
+
+def test_without_torchjd_its_adapter_says_which_extra_is_missing():
+    code = """
+from taskrobust import create_balancer
+try:
+    create_balancer("torchjd", 3, method="STCH")
+except ImportError as error:
+    print(error)
+"""
+    assert run(without("torchjd") + code).endswith("pip install 'taskrobust[torchjd]'")
+
+
+def test_a_missing_package_that_no_extra_brings_is_not_hidden():
+    code = """
+try:
+    from taskrobust import Minimax
+except ModuleNotFoundError as error:
+    print(error.name)
+"""
+    assert run(without("difflib") + code) == "difflib"
+
+
+def test_names_of_both_kinds_are_listed_and_found():
+    assert set(dir(taskrobust)) >= {*taskrobust.__all__, *taskrobust._LAZY}
+    for name, place in taskrobust._LAZY.items():
+        module = importlib.import_module(f"taskrobust.{place}")
+        assert getattr(taskrobust, name) is getattr(module, name)
+        assert name in module.__all__
+        assert name in taskrobust.__all__
+
+
+def test_unknown_names_are_attribute_errors():
+    assert not hasattr(taskrobust, "Maximin")
+    with pytest.raises(AttributeError, match="module 'taskrobust' has no attribute 'Maximin'"):
+        taskrobust.Maximin  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'Maximin'"):
+        exec("from taskrobust import Maximin")
+
+
+def modules_with_examples():
+    """Import paths; only these, since some modules take seconds to import."""
+    found = []
+    for path in sorted((ROOT / "taskrobust").rglob("*.py")):
+        if ">>> " in path.read_text(encoding="utf-8"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return found
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_the_examples_of_each_module_run(name):
+    module = importlib.import_module(name)
+    results = doctest.testmod(module)
+    assert results.attempted > 0
     assert results.failed == 0
