@@ -152,7 +152,8 @@ def _prepare(
     top = xp.max(losses, axis=-1, keepdims=True)
     scale = _overflow_scale(xp, alpha, losses)
     with np.errstate(invalid="ignore", over="ignore"):
-        drop = losses * scale - top * scale
+        plain = isinstance(scale, float) and scale == 1
+        drop = losses - top if plain else losses * scale - top * scale
     level = (losses == top) & xp.isinf(top)  # inf - inf
     if present is not None:
         level = level | ~present

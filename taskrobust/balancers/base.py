@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Self, cast
+from typing import Any, Literal, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ class Balancer(nn.Module, ABC):
         skipped: number of skipped calls.
     """
 
-    needs_task_gradients: ClassVar[bool] = False
+    needs_task_gradients: bool = False
     """Whether a call looks at the gradients of single tasks (see `TaskGradients`)."""
 
     last: Weighting | None
@@ -120,18 +120,37 @@ class Balancer(nn.Module, ABC):
             if present is not None or counts is not None:
                 raise ValueError("`losses` already bring `present` and `counts`; pass only them")
             losses, present, counts = losses
-        with torch.autocast(losses.device.type, enabled=False):
-            losses, present, counts = self._checked(losses, present, counts)
-            risks = torch.where(present, losses, 0.0)
-            if not self._finite(risks.detach(), present):
-                self.last = None
-                self.skipped += 1
-                return losses.new_zeros((), requires_grad=True)
-            loss, weights, scale = self._combine(risks, present, counts, task_gradients)
-            self.last = Weighting(risks.detach(), weights.detach(), scale.detach(), present)
-            if self.training:
-                self.step += 1
+        if torch.compiler.is_compiling():
+            loss: Tensor = self._balance_uncompiled(losses, present, counts, task_gradients)
+            return loss
+        return self._balance(losses, present, counts, task_gradients)
+
+    def _balance(
+        self,
+        losses: Tensor,
+        present: Tensor | None,
+        counts: Tensor | None,
+        task_gradients: Tensor | None,
+    ) -> Tensor:
+        """What `forward` does."""
+        device = losses.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return self._balance(losses, present, counts, task_gradients)
+        risks, mask, counts = self._checked(losses, present, counts)
+        fixed = risks.detach()
+        if not self._finite(fixed, mask):
+            self.last = None
+            self.skipped += 1
+            return losses.new_zeros((), requires_grad=True)
+        loss, weights, scale = self._combine(risks, mask, counts, task_gradients)
+        self.last = Weighting(fixed, weights.detach(), scale.detach(), mask)
+        if self.training:
+            self.step += 1
         return loss
+
+    # Bookkeeping on T numbers: compiled, it would be compiled anew at every step.
+    _balance_uncompiled = torch.compiler.disable(_balance)  # type: ignore[no-untyped-call]
 
     @abstractmethod
     def _combine(
@@ -196,7 +215,7 @@ class Balancer(nn.Module, ABC):
     def _checked(
         self, losses: Tensor, present: Tensor | None, counts: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The arguments with the right shapes, dtypes and device."""
+        """The arguments with the right shapes, dtypes and device; risks 0 where absent."""
         shape = (self.num_tasks,)
         if not losses.is_floating_point():
             raise TypeError(f"`losses` should be floating; found dtype {losses.dtype}")
@@ -206,9 +225,7 @@ class Balancer(nn.Module, ABC):
             )
         if losses.dtype.itemsize < 4:
             losses = losses.float()
-        if present is None:
-            present = torch.ones_like(losses, dtype=torch.bool)
-        if present.dtype != torch.bool:
+        if present is not None and present.dtype != torch.bool:
             raise TypeError(f"`present` should be boolean; found dtype {present.dtype}")
         for name, argument in (("present", present), ("counts", counts)):
             if argument is not None and argument.shape != shape:
@@ -217,11 +234,17 @@ class Balancer(nn.Module, ABC):
                 )
         if counts is not None:
             counts = counts.to(losses.device)
-        return losses, present.to(losses.device), counts
+        if present is None:
+            return losses, torch.ones_like(losses, dtype=torch.bool), counts
+        present = present.to(losses.device)
+        return torch.where(present, losses, 0.0), present, counts
 
     def _finite(self, risks: Tensor, present: Tensor) -> bool:
         """Whether the step can go on; raises if that is asked for."""
-        if self.nonfinite == "ignore" or bool(torch.isfinite(risks).all()):
+        # One number usually tells; a sum of finite risks that overflows is looked at again.
+        if self.nonfinite == "ignore" or math.isfinite(risks.sum().item()):
+            return True
+        if bool(torch.isfinite(risks).all()):
             return True
         if self.nonfinite == "skip":
             return False
@@ -251,7 +274,8 @@ class LinearBalancer(Balancer):
         with torch.no_grad():
             weights = self._weights(risks.detach(), present, counts)
         scale = risks.new_full((), self.scale)
-        return self.scale * torch.sum(weights * risks), weights, scale
+        loss = torch.dot(weights, risks)
+        return loss if self.scale == 1 else self.scale * loss, weights, scale
 
     @abstractmethod
     def _weights(self, risks: Tensor, present: Tensor, counts: Tensor | None) -> Tensor:

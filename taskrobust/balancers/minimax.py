@@ -112,6 +112,8 @@ class Minimax(Balancer):
         Raises:
             ValueError: the schedule gives a negative number or NaN.
         """
+        if isinstance(self._alpha, _Constant):
+            return self._alpha.value
         alpha = float(self._alpha(self.step if step is None else step))
         if not alpha >= 0:
             raise ValueError(f"`alpha` should be at least 0; found {alpha} at step {self.step}")
@@ -135,8 +137,11 @@ class Minimax(Balancer):
         with torch.no_grad():
             signal = self._signal(risks.detach(), present)
             eligible = self._eligible(present, counts)
-            weights = softmax_weights(signal, alpha, eligible, validate=False)
-        return self.scale * torch.sum(weights * risks), weights, scale
+            # -inf takes no weight, at half the cost of a mask; with no task at all, weights are 0.
+            signal = torch.where(eligible, signal, -math.inf)
+            weights = softmax_weights(signal, alpha, validate=False) * eligible
+        loss = torch.dot(weights, risks)
+        return loss if self.scale == 1 else self.scale * loss, weights, scale
 
     def _signal(self, risks: Tensor, present: Tensor) -> Tensor:
         """What the weights are computed from: risks, averaged or not, above the reference."""

@@ -134,7 +134,7 @@ class TorchJDBalancer(Balancer):
                 else f"`shared` should be None: {self._name} looks at risks only"
             )
         self._layer = None if shared is None else SharedLayer(shared, gradient_scale=gradient_scale)
-        self.needs_task_gradients = shared is not None  # type: ignore[misc]
+        self.needs_task_gradients = shared is not None
         self.seed = seed
         self.process_group = process_group
         self.gradient_reduction: GradientReduction = gradient_reduction

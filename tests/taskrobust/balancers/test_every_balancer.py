@@ -154,6 +154,7 @@ def test_a_non_finite_risk_raises_with_name_step_and_value_before_anything_chang
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # dynamo looks
 def test_a_compiled_step_is_the_eager_one_and_compiled_once(case, nonfinite):
     eager, compiled = setup(case, nonfinite=nonfinite), setup(case, nonfinite=nonfinite)
     torch._dynamo.reset()
