@@ -7,7 +7,7 @@ balancer once, and fixes the coefficients; the second pass, with graph, then cos
 (about a third more in all). The result equals one large batch on one process.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -42,21 +42,22 @@ class AccumulationPlan:
 
     def __init__(
         self,
-        total: Tensor,
+        value: Tensor,
         risks: TaskRisks,
         coefficients: Tensor | None,
+        own: Sequence[tuple[Tensor, Tensor]] = (),
         *,
-        ranks: int,
-        gradient_reduction: GradientReduction,
+        ranks: int = 1,
+        gradient_reduction: GradientReduction = "mean",
     ) -> None:
-        self.value = total.detach()
+        mean = gradient_reduction == "mean"
+        self.value = value
         self.risks = risks
         self.skipped = coefficients is None
-        self._rest: Tensor | None = None
+        self._own = own  # the balancer's parameters and their gradients
+        self._once = 1.0 if mean else 1.0 / ranks  # factor of what is added once; 0 afterwards
         if coefficients is not None:
-            mean = gradient_reduction == "mean"
-            offset = torch.sum(coefficients * risks.risks).detach()
-            self._rest = (total - offset) / (1 if mean else ranks)
+            self._rest = value - torch.sum(coefficients * risks.risks)
             self._share = coefficients * (ranks if mean else 1) / risks.counts.clamp(min=1.0)
 
     def loss(self, local: TaskSums) -> Tensor:
@@ -64,14 +65,15 @@ class AccumulationPlan:
 
         Added over micro-batches and averaged (or added, see `plan_accumulation`) over ranks, the
         gradients are those of the whole step, the balancer's own parameters included, and the
-        values add up to `value`. Do not divide by the number of micro-batches.
+        values add up to `value`. Do not divide by the number of micro-batches. Every loss holds
+        the balancer's parameters in its graph, as data-parallel wrappers around both want it.
         """
         if self.skipped:
             return self.value.clone().requires_grad_()
-        loss = torch.sum(self._share * local.sums)
-        if self._rest is not None:  # once: the terms without task sums
-            loss = loss + self._rest
-            self._rest = None
+        loss = torch.sum(self._share * local.sums) + self._once * self._rest
+        for parameter, gradient in self._own:
+            loss = loss + torch.sum((parameter - parameter.detach()) * (self._once * gradient))
+        self._once = 0.0
         return loss
 
 
@@ -133,12 +135,18 @@ def plan_accumulation(
     with torch.enable_grad():
         loss = balanced_loss(balancer, risks._replace(risks=leaf), gradients)
     coefficients = None
+    own: list[tuple[Tensor, Tensor]] = []
     if balancer.last is not None:
-        (coefficients,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+        parameters = [p for group in balancer.param_groups() for p in group["params"]]
+        coefficients, *own_gradients = torch.autograd.grad(
+            loss, [leaf, *parameters], allow_unused=True, materialize_grads=True
+        )
+        own = list(zip(parameters, own_gradients, strict=True))
     return AccumulationPlan(
-        loss,
-        risks,
+        loss.detach(),
+        risks._replace(risks=risks.risks.detach()),
         coefficients,
+        own,
         ranks=num_ranks(process_group),
         gradient_reduction=gradient_reduction,
     )
