@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         grouped_risks,
         task_sums,
     )
-    from taskrobust.trainer import TaskRobustTrainer
+    from taskrobust.trainer import TaskRobustTrainer, last_complete_checkpoint
 
 __version__ = "0.1.0"
 
@@ -72,6 +72,7 @@ _LAZY = {
     "cross_entropy": "risks",
     "global_risks": "risks",
     "grouped_risks": "risks",
+    "last_complete_checkpoint": "trainer",
     "list_balancers": "balancers",
     "plan_accumulation": "accumulation",
     "task_sums": "risks",
@@ -133,6 +134,7 @@ __all__ = [
     "cross_entropy",
     "global_risks",
     "grouped_risks",
+    "last_complete_checkpoint",
     "list_balancers",
     "paper_alpha",
     "plan_accumulation",

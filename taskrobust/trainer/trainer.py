@@ -125,7 +125,9 @@ class TaskRobustTrainer(RiskEvaluation):
                 optimizer.add_param_group({**group, "params": missing})
         return optimizer
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+    def train(
+        self, resume_from_checkpoint: str | Path | bool | None = None, **kwargs: Any
+    ) -> TrainOutput:
         """As `Trainer.train`; ``resume_from_checkpoint=True`` takes the newest whole checkpoint.
 
         A second call goes on with the balancer as it is, as with the model and the optimiser; with
@@ -145,7 +147,9 @@ class TaskRobustTrainer(RiskEvaluation):
                     f"no complete checkpoint in {self.args.output_dir}; train without "
                     "resume_from_checkpoint, or give a checkpoint's path"
                 )
-            resume_from_checkpoint = str(found)
+            resume_from_checkpoint = found
+        if isinstance(resume_from_checkpoint, Path):
+            resume_from_checkpoint = str(resume_from_checkpoint)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def get_batch_samples(

@@ -48,11 +48,7 @@ class TaskRobust(lightning.LightningModule):
 
 
 class ExactAccumulation(TaskRobust):
-    """Trainer(accumulate_grad_batches=…) would ask the balancer for every micro-batch.
-
-    Log-variances get their gradient with the first micro-batch only, so that a learned balancer
-    under DDP needs strategy="ddp_find_unused_parameters_true" here.
-    """
+    """Trainer(accumulate_grad_batches=…) would ask the balancer for every micro-batch."""
 
     micro_batches, automatic_optimization = 4, False
 

@@ -34,7 +34,6 @@ def test_ranks_and_micro_batches_train_as_one_process_on_the_whole_batch(tmp_pat
         {**exact, "make_balancer": LEARNED, "module": ExactAccumulation},
     ]
     runs = [{**case, "folder": tmp_path / f"ranks-{i}"} for i, case in enumerate(cases)]
-    runs[-1]["strategy"] = "ddp_find_unused_parameters_true"
     found = torchrun("lightning_module", runs, tmp_path)
     for i, (case, ranks) in enumerate(zip(cases, found, strict=True)):
         alone = state_of(tmp_path / f"alone-{i}", **{**case, "module": TaskRobust})
