@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -71,12 +72,6 @@ class Divert:
         return tuple(going)
 
 
-def _edge_of(tensor: Tensor) -> Edge:
-    """Where the gradient of a tensor with graph goes."""
-    edge = get_gradient_edge(tensor)
-    return _past_sinks(edge.node, edge.output_nr) or (edge.node, edge.output_nr)
-
-
 def root_of(losses: Tensor, seed: float) -> tuple[Edge, Tensor]:
     """The end of the elementwise nodes behind losses ``[T]``, and the losses' derivatives there.
 
@@ -84,19 +79,27 @@ def root_of(losses: Tensor, seed: float) -> tuple[Edge, Tensor]:
         losses: with graph.
         seed: factor on the derivatives.
     """
-    edge = _edge_of(losses)
+    start = get_gradient_edge(losses)
+    edge = start.node, start.output_nr
     seeds = torch.full_like(losses, seed, requires_grad=False)
-    while edge[0].name() in ELEMENTWISE:
-        kids = [kid for kid in out_edges(edge[0]) if kid is not None]
-        if len(kids) != 1 or shape_at(kids[0]) != losses.shape:
-            break
-        (found,) = backward({edge: seeds}, kids)
-        edge, seeds = kids[0], torch.zeros_like(seeds) if found is None else found
-    return edge, seeds
+    while True:
+        node, output = edge
+        kids = [(kid, i) for kid, i in node.next_functions if kid is not None]
+        if _is_sink(node):
+            edge = cast("Edge", node.next_functions[output])
+        elif node.name() in ELEMENTWISE and len(kids) == 1 and shape_at(kids[0]) == losses.shape:
+            (found,) = backward({edge: seeds}, kids)
+            edge, seeds = kids[0], torch.zeros_like(seeds) if found is None else found
+        else:
+            return edge, seeds
 
 
 def out_edges(node: Node) -> list[Edge | None]:
-    """Where the gradients of a node's inputs go; None for those without."""
+    """Where the gradients of a node's inputs go; None for those without.
+
+    Raises:
+        ValueError: they go through what must not run yet, see `_past_sinks`.
+    """
     return [_past_sinks(*pair) for pair in node.next_functions]
 
 
@@ -160,8 +163,19 @@ def _stack(rows: Sequence[Tensor | None]) -> Tensor | None:
     return torch.stack([torch.zeros_like(like) if row is None else row for row in rows])
 
 
+def _is_sink(node: Node) -> bool:
+    """Whether a node is the identity that `DistributedDataParallel` puts behind a model."""
+    return type(node).__name__ == "_DDPSinkBackward"
+
+
 def _past_sinks(node: Node | None, output: int) -> Edge | None:
-    """An edge past the identities that `DistributedDataParallel` puts behind a model."""
-    while node is not None and type(node).__name__ == "_DDPSinkBackward":
+    """An edge past such identities, so that each of their outputs goes its own way."""
+    while node is not None and _is_sink(node):
+        model = node.ddp_weakref()  # type: ignore[attr-defined]
+        if model.static_graph and not model._static_graph_delay_allreduce_enqueued:
+            raise ValueError(
+                "in the first step of DistributedDataParallel(static_graph=True) no gradients "
+                "should be taken through the model's outputs: return the losses [T] from it"
+            )
         node, output = node.next_functions[output]
     return None if node is None else (node, output)
