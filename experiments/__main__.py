@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from experiments.bert.command_line import add_bert
 from taskrobust._command_line import (
     INTERRUPTED,
     printable,
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_table3(commands.add_parser("table3", help="cost of a step of each method, measured"))
+    add_bert(commands.add_parser("bert", help="PoS-BERT: prepare, pretrain"))
     return parser
 
 

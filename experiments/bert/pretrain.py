@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -39,7 +38,9 @@ class _OrderedTrainer(TaskRobustTrainer):
         return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
 
 
-def pretrain(study: BertStudy, data: Path, out: Path, arm: str, seed: int) -> dict[str, Any]:
+def pretrain(
+    study: BertStudy, data: Path, out: Path, arm: str, seed: int, *, command: str = ""
+) -> dict[str, Any]:
     """One run: train, evaluate on held-out text, write the result; a finished run is read back.
 
     All arms of a seed share the initial parameters, the order of the data and the masks.
@@ -50,6 +51,7 @@ def pretrain(study: BertStudy, data: Path, out: Path, arm: str, seed: int) -> di
         out: results go to ``out/ARM/seed-N``.
         arm: name of an arm of the study.
         seed: of the initial parameters and dropout.
+        command: what was typed, recorded with the result.
 
     Returns:
         The content of ``result.json``.
@@ -96,7 +98,7 @@ def pretrain(study: BertStudy, data: Path, out: Path, arm: str, seed: int) -> di
     result: dict[str, Any] = {}
     if trainer.is_world_process_zero():
         result = {
-            **_provenance(),
+            **_provenance(command),
             "arm": arm,
             "seed": seed,
             "configuration": configuration,
@@ -246,11 +248,11 @@ def _held_out(
     return found
 
 
-def _provenance() -> dict[str, Any]:
+def _provenance(command: str) -> dict[str, Any]:
     """What a number needs beside it: command, date, versions."""
     packages = ("torch", "transformers", "datasets", "nltk")
     return {
-        "command": " ".join(["python -m experiments", *sys.argv[1:]]),
+        "command": command,
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "versions": {
             "taskrobust": __version__,

@@ -193,6 +193,11 @@ class _Run:
     ) -> Dataset:
         """Sentence pairs of documents."""
         corpus = Corpus(annotated)
+        if len(corpus) < 2:
+            raise ConfigurationError(
+                f"the {name} text should have at least two documents with a visible character; "
+                f"found {len(corpus)}"
+            )
         maker = PairMaker(
             corpus,
             tokenizer.cls_token_id,

@@ -1,0 +1,105 @@
+"""``python -m experiments bert prepare|pretrain``."""
+
+import argparse
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from taskrobust._command_line import seed, writable_directory
+from taskrobust._files import write_atomically
+
+if TYPE_CHECKING:
+    from experiments.bert.configuration import BertStudy
+
+__all__ = ["add_bert"]
+
+Run = Callable[["BertStudy", argparse.Namespace, argparse.ArgumentParser], int]
+
+
+def add_bert(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the commands of PoS-BERT."""
+    parser.description = "PoS-BERT: prepare text, pre-train with a task a part of speech."
+    commands = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    prepare = _command(commands, "prepare", "text to tagged sentence pairs", _prepare)
+    prepare.set_defaults(out=Path("runs/bert/prepared"))
+    pretrain = _command(commands, "pretrain", "train every arm and seed", _pretrain)
+    pretrain.set_defaults(out=Path("runs/bert/pretrained"), data=Path("runs/bert/prepared"))
+    pretrain.add_argument(
+        "--arms", nargs="+", metavar="ARM", help="arms of the preset (default: all of them)"
+    )
+    pretrain.add_argument(
+        "--seeds", nargs="+", type=seed, metavar="N", default=[0], help="one run each (default: 0)"
+    )
+
+
+def _command(commands: Any, name: str, help_text: str, run: Run) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text)
+    parser.add_argument(
+        "--preset", required=True, metavar="P", help="smoke, cpu, small, paper, or a YAML file"
+    )
+    parser.add_argument("--data", type=Path, metavar="PATH", help="where the input is")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="override a field of the preset, such as model.layers=4; may be repeated",
+    )
+    parser.set_defaults(run=partial(_run, parser, run))
+    return parser
+
+
+def _run(
+    parser: argparse.ArgumentParser, run: Run, options: argparse.Namespace, command: str
+) -> int:
+    """Read the configuration, then run; what is wrong with it ends in one line."""
+    from experiments.bert.configuration import BertStudy
+    from experiments.configuration import ConfigurationError, load, preset_path
+
+    options.command_line = command
+    try:
+        study = load(BertStudy, preset_path("bert", options.preset), options.overrides)
+        return run(study, options, parser)
+    except ConfigurationError as error:
+        parser.error(str(error))
+
+
+def _prepare(
+    study: "BertStudy", options: argparse.Namespace, parser: argparse.ArgumentParser
+) -> int:
+    from experiments.bert.preparation.prepare import prepare
+
+    writable_directory(parser, options.out.parent)
+    prepare(study.preparation, options.data, options.out)
+    return 0
+
+
+def _pretrain(
+    study: "BertStudy", options: argparse.Namespace, parser: argparse.ArgumentParser
+) -> int:
+    from rich.console import Console
+
+    from experiments.bert import results
+    from experiments.bert.pretrain import in_order, pretrain
+
+    out = writable_directory(parser, options.out)
+    console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
+    arms = in_order(study, options.arms or list(study.arms))
+    for number in options.seeds:
+        for arm in arms:
+            console.rule(f"arm {arm}, seed {number}", characters="-")
+            pretrain(study, options.data, out, arm, number, command=options.command_line)
+    if console.quiet:
+        return 0
+    finished = results.collect(out)
+    for split in ("valid", "test"):
+        made = results.rows(finished, list(study.arms), split)
+        if made:
+            console.print(results.table(made, f"Held-out cross-entropy, {split} (nats)"))
+            write_atomically(out / f"{split}.md", results.markdown(made))
+    console.print(f"results in {out}; * leaves the interjection out", highlight=False)
+    return 0

@@ -1,0 +1,111 @@
+"""Tables of finished runs: risk of each class by arm, over seeds."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from rich.table import Table
+
+from experiments.bert.pretrain import RESULT
+from experiments.bert.tags import TASKS
+
+__all__ = ["Row", "collect", "markdown", "rows", "table"]
+
+AGGREGATES = {
+    "worst": "worst",
+    "worst_but_interjection": "worst*",
+    "mean": "mean",
+    "mean_but_interjection": "mean*",
+    "token_mean": "token mean",
+}
+"""Columns after the classes; the star leaves the interjection out."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm: values by column, one a seed."""
+
+    arm: str
+    seeds: tuple[int, ...]
+    values: dict[str, tuple[float, ...]]
+
+
+def collect(out: Path) -> list[dict[str, Any]]:
+    """Results of all finished runs below a folder, by arm and seed."""
+    found = [
+        json.loads(path.read_text(encoding="utf-8")) for path in out.glob(f"*/seed-*/{RESULT}")
+    ]
+    return sorted(found, key=lambda result: (result["arm"], result["seed"]))
+
+
+def rows(results: Sequence[dict[str, Any]], arms: Sequence[str], split: str) -> list[Row]:
+    """A row an arm, in the order given; arms without a finished run are left out.
+
+    Args:
+        results: from `collect`.
+        arms: names in the order of the table.
+        split: "valid" or "test".
+    """
+    made = []
+    for arm in arms:
+        runs = [r for r in results if r["arm"] == arm and split in r]
+        if not runs:
+            continue
+        columns = [_columns(run[split]) for run in runs]
+        names = [*TASKS, *AGGREGATES.values()]
+        values = {n: tuple(c[n] for c in columns if n in c) for n in names}
+        made.append(
+            Row(arm, tuple(r["seed"] for r in runs), {n: v for n, v in values.items() if v})
+        )
+    return made
+
+
+def table(made: Sequence[Row], title: str) -> Table:
+    """For the terminal; the smallest value of a column is bold."""
+    shown = Table(title=title)
+    shown.add_column("arm")
+    names = list(made[0].values) if made else []
+    for name in names:
+        shown.add_column(name.replace("interjection", "interj."), justify="right")
+    for row in made:
+        cells = [_cell(row.values.get(name, ()), best=_is_best(made, row, name)) for name in names]
+        shown.add_row(row.arm, *cells)
+    return shown
+
+
+def markdown(made: Sequence[Row]) -> str:
+    """The same as Markdown."""
+    names = list(made[0].values) if made else []
+    lines = ["| arm | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    for row in made:
+        cells = [
+            _cell(row.values.get(name, ()), best=_is_best(made, row, name), mark="**")
+            for name in names
+        ]
+        lines.append(f"| {row.arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _columns(summary: dict[str, Any]) -> dict[str, float]:
+    risks = {name: summary["risks"][name]["value"] for name in TASKS if name in summary["risks"]}
+    return {**risks, **{title: summary[key]["value"] for key, title in AGGREGATES.items()}}
+
+
+def _is_best(made: Sequence[Row], row: Row, name: str) -> bool:
+    """Whether an arm has the smallest mean of a column, two arms at least."""
+    means = {each.arm: mean(each.values[name]) for each in made if each.values.get(name)}
+    return len(means) > 1 and means.get(row.arm) == min(means.values())
+
+
+def _cell(values: Sequence[float], *, best: bool, mark: str = "") -> str:
+    if not values:
+        return "–"
+    text = f"{mean(values):.2f}"
+    if len(values) > 1:
+        text += f" ± {stdev(values):.2f}"
+    if not best:
+        return text
+    return f"{mark}{text}{mark}" if mark else f"[bold]{text}[/bold]"
