@@ -19,10 +19,10 @@ class Alignment:
 
     classes: NDArray[np.int8]
     """Class id of each piece."""
-    unaligned: int
-    """Pieces whose first character is in no token; their class is `OTHER`."""
-    straddling: int
-    """Pieces that begin in a token and end outside it, as "can't" split into ca|n't does."""
+    unaligned: NDArray[np.bool_]
+    """Whether the first character is in no token; the class is `OTHER` then."""
+    straddling: NDArray[np.bool_]
+    """Whether a piece begins in a token and ends outside it: can of can't, tagged as ca|n't."""
 
 
 def align(offsets: Spans, spans: Spans, classes: Sequence[int]) -> Alignment:
@@ -41,7 +41,8 @@ def align(offsets: Spans, spans: Spans, classes: Sequence[int]) -> Alignment:
     if len(spans) != len(classes):
         raise ValueError(f"`classes` should be one a span ({len(spans)}); found {len(classes)}")
     if not spans:
-        return Alignment(np.full(len(offsets), OTHER, np.int8), len(offsets), 0)
+        nowhere = np.ones(len(offsets), np.bool_)
+        return Alignment(np.full(len(offsets), OTHER, np.int8), nowhere, ~nowhere)
     starts, ends = np.asarray(spans, np.int64).T
     if (starts[1:] < ends[:-1]).any() or (starts >= ends).any():
         raise ValueError("`spans` should be ascending, not empty, and not overlap")
@@ -49,5 +50,4 @@ def align(offsets: Spans, spans: Spans, classes: Sequence[int]) -> Alignment:
     token = np.searchsorted(starts, first, side="right") - 1
     inside = (token >= 0) & (first < ends[token])
     found = np.where(inside, np.asarray(classes)[token], OTHER).astype(np.int8)
-    straddling = inside & (last > ends[token])
-    return Alignment(found, int((~inside).sum()), int(straddling.sum()))
+    return Alignment(found, ~inside, inside & (last > ends[token]))

@@ -22,7 +22,7 @@ __all__ = ["FEATURES", "STATISTICS", "Annotator", "rows_of"]
 
 STATISTICS = ("sentences", "words", "tokens", "unknown", "unaligned", "straddling")
 """Counts that are kept with each document: of sentences with a piece, of words between white space,
-of tagged tokens, and of pieces (see `Alignment`; unknown: [UNK])."""
+of tagged tokens, and of pieces: [UNK], and others that are unaligned or straddle (`Alignment`)."""
 
 FEATURES = Features(
     {
@@ -83,8 +83,8 @@ class Annotator:
             counts["sentences"] += 1
             counts["tokens"] += len(spans)
             counts["unknown"] += int(is_special.sum())
-            counts["unaligned"] += aligned.unaligned
-            counts["straddling"] += aligned.straddling
+            counts["unaligned"] += int((aligned.unaligned & ~is_special).sum())
+            counts["straddling"] += int((aligned.straddling & ~is_special).sum())
         return {
             "input_ids": np.concatenate(pieces) if pieces else np.empty(0, np.uint16),
             "pos": np.concatenate(classes) if classes else np.empty(0, np.int8),

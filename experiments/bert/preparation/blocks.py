@@ -19,11 +19,11 @@ Advance = Callable[[int, bool], None]
 
 
 def block_edges(weights: NDArray[np.int64], block: int) -> list[int]:
-    """Edges of runs of rows: each run as long as it needs to be to weigh at least `block`.
+    """Edges of runs of rows, where the sum of the weights passes multiples of `block`.
 
     Args:
         weights: of the rows.
-        block: smallest weight of a run (but the last); larger, if there would be over 256 runs.
+        block: about the weight of a run; larger, if there would be over 256 runs.
     """
     total = int(weights.sum())
     number = (np.cumsum(weights) - weights) // max(block, -(-total // MOST), 1)
