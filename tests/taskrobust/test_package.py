@@ -115,8 +115,8 @@ def test_without_torch_each_lazy_name_says_which_extra_is_missing():
         "Minimax: taskrobust.Minimax needs the package 'torch'; "
         "install the torch extra: pip install 'taskrobust[torch]'"
     )
-    for line in lines:  # that of the trainer brings torch as well
-        extra = "transformers" if line.startswith("TaskRobustTrainer") else "torch"
+    for line, place in zip(lines, taskrobust._LAZY.values(), strict=True):
+        extra = "transformers" if place == "trainer" else "torch"  # the former brings the latter
         assert line.endswith(f"install the {extra} extra: pip install 'taskrobust[{extra}]'")
 
 
@@ -131,11 +131,13 @@ except ImportError as error:
 
 
 def test_without_transformers_only_the_trainer_is_missing():
-    (line,) = run(without("transformers", "accelerate") + ASK_FOR_EACH).splitlines()
-    assert line == (
-        "TaskRobustTrainer: taskrobust.TaskRobustTrainer needs the package 'transformers'; "
+    lines = run(without("transformers", "accelerate") + ASK_FOR_EACH).splitlines()
+    of_the_trainer = [name for name, place in taskrobust._LAZY.items() if place == "trainer"]
+    assert lines == [
+        f"{name}: taskrobust.{name} needs the package 'transformers'; "
         "install the transformers extra: pip install 'taskrobust[transformers]'"
-    )
+        for name in of_the_trainer
+    ]
 
 
 def test_without_torchjd_its_adapter_says_which_extra_is_missing():
