@@ -50,7 +50,7 @@ def measure(console: Console, device_type: str, *, threads: int, quick: bool) ->
         console: where to print.
         device_type: "cpu" or "cuda".
         threads: of torch on the CPU.
-        quick: 9 tasks and few rounds, about a minute; all take about fifteen.
+        quick: 9 tasks and few rounds, about a minute; all take about a quarter of an hour.
     """
     device = torch.device(device_type)
     torch.set_num_threads(threads)
@@ -59,7 +59,7 @@ def measure(console: Console, device_type: str, *, threads: int, quick: bool) ->
     results = _setting(device, threads, quick=quick)
     console.print(balancer_tables.heading(results), highlight=False)
     results["cases"] = [
-        _case(console, model, tasks, device, seconds=4 if quick else 60)
+        _case(console, model, tasks, device, seconds=4 if quick else 40)
         for model in SIZES
         for tasks in (QUICK_TASKS if quick else TASKS)
     ]
