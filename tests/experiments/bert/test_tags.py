@@ -10,10 +10,11 @@ from experiments.bert.tags import CLASSES, NUM_TASKS, OTHER, TASKS, class_of_tag
 
 # The tag set of the Penn Treebank: Marcus, Santorini and Marcinkiewicz (1993), table 2, with the
 # brackets and quotes as the treebank's files write them, and without the dash.
-PENN = (
+PRINTED = (
     "CC CD DT EX FW IN JJ JJR JJS LS MD NN NNS NNP NNPS PDT POS PRP PRP$ RB RBR RBS RP SYM TO UH "
     "VB VBD VBG VBN VBP VBZ WDT WP WP$ WRB # $ . , : ( ) `` ''"
-).split()  # noqa: SIM905
+)
+PENN = PRINTED.split()
 
 NAMES = [
     "verb", "noun", "adjective", "determiner", "adverb", "pronoun", "preposition", "conjunction",

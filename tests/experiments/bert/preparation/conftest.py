@@ -4,6 +4,8 @@ from pathlib import Path
 import nltk
 import pytest
 
+from experiments.bert.preparation import tagger
+
 
 @pytest.fixture(scope="session")
 def real_data():
@@ -22,5 +24,7 @@ def nltk_models(real_data, monkeypatch):
 
 @pytest.fixture
 def no_nltk_models(tmp_path, monkeypatch):
-    """NLTK finds nothing."""
+    """NLTK finds nothing, and nothing is loaded already."""
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path / "nowhere")])
+    tagger.tagger_named.cache_clear()
+    tagger._punkt.cache_clear()

@@ -115,7 +115,7 @@ def test_local_text_needs_a_folder(tmp_path, data):
 
 
 def test_the_hub_needs_a_name():
-    with pytest.raises(ConfigurationError, match="`preparation.hub` should name data sets"):
+    with pytest.raises(ConfigurationError, match=r"`preparation.hub` should name data sets"):
         sources(Preparation(source="hub"), None)
 
 
