@@ -15,23 +15,33 @@ MODES = [f"{mode} {n}" for mode in ("exact", "micro") for n in (1, 2)]
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """What each of two ranks found; run name -> outcome."""
+def launched(tmp_path_factory):
+    """Two ranks at work, and the folder they write to."""
     out = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, "-m", ranks.__name__, str(out)],
-        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-5000:]
-    return [torch.load(out / f"rank{r}.pt", weights_only=False) for r in range(2)], done.stdout
+    with (out / "stdout").open("w") as stdout, (out / "stderr").open("w") as stderr:
+        process = subprocess.Popen(
+            [*command, "-m", ranks.__name__, str(out)], cwd=ROOT, stdout=stdout, stderr=stderr
+        )
+        yield process, out
+        process.terminate()
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
-    """What one process finds."""
+def one(launched, tmp_path_factory):  # noqa: ARG001
+    """What one process finds, while the two are at work."""
     out = tmp_path_factory.mktemp("one")
     return {name: found for run in ranks.ALIKE for name, found in run(out).items()}
+
+
+@pytest.fixture(scope="module")
+def two(launched, one):  # noqa: ARG001
+    """What each of two ranks found, by run, and what they printed."""
+    process, out = launched
+    assert process.wait(600) == 0, (out / "stderr").read_text()[-5000:]
+    found = [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    return found, (out / "stdout").read_text()
 
 
 def assert_alike(run, one, two):
