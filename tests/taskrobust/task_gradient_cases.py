@@ -37,10 +37,10 @@ def assert_right(losses, shared):
 class Model(nn.Module):
     """A trunk, a shared linear layer, and heads from its output to a number."""
 
-    def __init__(self, tasks=TASKS, bias=True):
+    def __init__(self, tasks=TASKS):
         super().__init__()
         self.trunk = nn.Linear(INPUTS, INPUTS)
-        self.shared = nn.Linear(INPUTS, WIDTH, bias=bias)
+        self.shared = nn.Linear(INPUTS, WIDTH)
         self.norm = nn.LayerNorm(WIDTH)
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(WIDTH, 4), nn.Tanh(), nn.Linear(4, 1)) for _ in range(tasks)
@@ -115,6 +115,16 @@ def called_twice_in_a_row(model):
     return torch.stack(model.losses(model.shared(once @ torch.rand(WIDTH, INPUTS)))), model.shared
 
 
+def called_twice_side_by_side(model):
+    first, second = model(), model()
+    return torch.stack(model.losses(model.norm(first * second + first))), model.shared
+
+
+def weight_not_transposed(model):
+    features = torch.randn(8, WIDTH) @ model.shared.weight @ torch.randn(INPUTS, WIDTH)
+    return torch.stack(model.losses(features)), [model.shared.weight]
+
+
 def weight_used_elsewhere(model):
     features = model()
     own = (features @ model.shared.weight).square().mean()
@@ -129,13 +139,13 @@ def product_with_itself(model):
 
 def scaled_product(model):
     x, weight, bias = torch.randn(3, INPUTS), model.shared.weight, model.shared.bias
-    features = torch.addmm(bias, x, weight.T, alpha=2.0, beta=3.0)
+    features = torch.addmm(bias, x, weight.t(), alpha=2.0, beta=3.0)
     return torch.stack(model.losses(features)), model.shared
 
 
 def bias_of_another_shape(model):
     bias = nn.Parameter(torch.randn(3, WIDTH))
-    features = torch.addmm(bias, torch.randn(3, INPUTS), model.shared.weight.T)
+    features = torch.addmm(bias, torch.randn(3, INPUTS), model.shared.weight.t())
     return torch.stack(model.losses(features)), [model.shared.weight, bias]
 
 
@@ -146,11 +156,6 @@ def not_contiguous(model):
 
 def vector_input(model):
     return torch.stack(model.losses(model(torch.randn(INPUTS)))), model.shared
-
-
-def without_bias(model):
-    features = functional.linear(torch.randn(8, INPUTS), model.shared.weight)
-    return torch.stack(model.losses(features)), [model.shared.weight]
 
 
 def bias_of_a_frozen_weight(model):
@@ -264,13 +269,14 @@ CASES = [
     constant_losses,
     several_depths,
     called_twice_in_a_row,
+    called_twice_side_by_side,
+    weight_not_transposed,
     weight_used_elsewhere,
     product_with_itself,
     scaled_product,
     bias_of_another_shape,
     not_contiguous,
     vector_input,
-    without_bias,
     bias_of_a_frozen_weight,
     two_layers,
     normalisation,

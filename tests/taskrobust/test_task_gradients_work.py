@@ -1,11 +1,14 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from taskrobust import task_gradients
+from taskrobust._row_products import fewer_rows
 from taskrobust.task_gradients import SharedLayer
 from tests.taskrobust.task_gradient_cases import EXAMPLES, INPUTS, TASKS, Model, assert_right, naive
 
@@ -132,3 +135,20 @@ def test_norms_hold_neither_all_gradients_nor_large_batches(pass_bytes, monkeypa
     if pass_bytes == 2**21:
         assert seen.numel == tasks * 16 * width
     assert_right(losses, model.shared)
+
+
+@given(data=st.data())
+def test_fewer_rows_have_the_same_product(data):
+    entries = st.integers(-2, 2)
+    row = st.lists(entries, min_size=2, max_size=2)
+    # Few different rows, so that zeros and equal neighbours are frequent.
+    chosen = data.draw(st.lists(st.sampled_from([[0, 0], [1, 2], [1, 0], data.draw(row)])))
+    delta = torch.tensor(chosen, dtype=torch.float64).view(-1, 2)
+    inputs = torch.randint(-9, 10, (len(delta), 3)).double()
+    less, summed = fewer_rows(delta, inputs)
+    assert torch.equal(less.mT @ summed, delta.mT @ inputs)
+    assert len(less) == len(summed) <= len(delta)
+    assert torch.all(less.any(1))
+    if len(less) == len(delta):
+        assert less is delta
+        assert summed is inputs
