@@ -1,6 +1,7 @@
 """A plan over micro-batches in one process equals one batch; ranks in tests/taskrobust/distributed.
 
-Ground truth is the ordinary step on the concatenated batch, in float64.
+Ground truth is the ordinary step on the concatenated batch, in float64. What the first pass leaves
+behind (nothing) is in test_accumulation_first_pass.py.
 """
 
 import copy
@@ -13,127 +14,23 @@ from hypothesis import strategies as st
 from torch import nn
 
 from taskrobust import Average, Minimax, NonFiniteRiskError, plan_accumulation, smooth_max
-from taskrobust.balancers.base import Balancer, LinearBalancer, on_simplex
 from taskrobust.risks import TaskSums, cross_entropy, grouped_risks, task_sums
+from tests.taskrobust.accumulation_cases import (
+    BALANCERS,
+    TASKS,
+    Learned,
+    assert_same_step,
+    data,
+    forward_of,
+    gradients,
+    losses,
+    network,
+    one_batch,
+    planned,
+    split,
+)
 
-TASKS = 4
-
-
-class Learned(Balancer):
-    """A balancer with parameters: Σ e^{-s} ℓ + s over present tasks."""
-
-    def __init__(self, num_tasks):
-        super().__init__(num_tasks)
-        self.s = nn.Parameter(torch.linspace(-0.5, 0.5, num_tasks))
-
-    def _combine(self, risks, present, counts, task_gradients):  # noqa: ARG002
-        weights = torch.where(present, torch.exp(-self.s), 0.0)
-        loss = torch.sum(weights * risks) + torch.sum(torch.where(present, self.s, 0.0))
-        return loss, on_simplex(weights, present), weights.sum()
-
-
-class InverseNorm(LinearBalancer):
-    """A balancer that looks at task gradients: weights inverse to their norms."""
-
-    needs_task_gradients = True
-
-    def __init__(self, num_tasks, shared):
-        super().__init__(num_tasks)
-        self.shared = [shared]  # no parameter of this module
-
-    def task_gradients(self, losses):
-        rows = [torch.autograd.grad(v, self.shared, retain_graph=True)[0] for v in losses]
-        return torch.stack(rows).flatten(1)
-
-    def _combine(self, risks, present, counts, task_gradients):
-        found = self.task_gradients(risks) if task_gradients is None else task_gradients
-        self.norms = found.norm(dim=1)
-        return super()._combine(risks, present, counts, task_gradients)
-
-    def _weights(self, risks, present, counts):  # noqa: ARG002
-        return on_simplex(1 / self.norms.clamp(min=1e-9), present)
-
-
-BALANCERS = {
-    "average": lambda model: Average(TASKS, scale=3.0),
-    "minimax": lambda model: Minimax(TASKS, alpha=2.0),
-    "hard": lambda model: Minimax(TASKS, mode="hard"),
-    "attached": lambda model: Minimax(TASKS, alpha=2.0, mode="attached"),
-    "min_count": lambda model: Minimax(TASKS, alpha=2.0, min_count=3),
-    "ema": lambda model: Minimax(TASKS, alpha=2.0, ema=0.5).double(),
-    "learned": lambda model: Learned(TASKS).double(),
-    "task gradients": lambda model: InverseNorm(TASKS, model[0].weight),
-}
 every_balancer = pytest.mark.parametrize("name", BALANCERS)
-
-
-def network(*extra):
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), *extra, nn.Linear(5, 1)).double()
-
-
-def data(groups, seed=0):
-    """Examples whose targets grow with their task, so that risks and gradients differ."""
-    generator = torch.Generator().manual_seed(seed)
-    groups = torch.as_tensor(groups)
-    x = torch.randn(len(groups), 3, dtype=torch.float64, generator=generator)
-    return x, x.sum(1) * 0.3 + groups, groups
-
-
-def losses(model, batch):
-    x, y, groups = batch
-    return (model(x).squeeze(1) - y).square(), groups
-
-
-def forward_of(model):
-    return lambda batch: task_sums(*losses(model, batch), TASKS)
-
-
-def split(batch, sizes):
-    return list(zip(*(field.split(sizes) for field in batch), strict=True))
-
-
-def gradients(*modules):
-    return [p.grad for module in modules for p in module.parameters()]
-
-
-def one_batch(model, balancer, batch):
-    loss = balancer(grouped_risks(*losses(model, batch), TASKS))
-    loss.backward()
-    return loss.detach()
-
-
-def planned(model, balancer, batches, **options):
-    """Both passes; the plan and the values of the second."""
-    forward = forward_of(model)
-    plan = plan_accumulation(balancer, forward, batches, **options)
-    values = []
-    for batch in batches:
-        loss = plan.loss(forward(batch))
-        loss.backward()
-        values.append(loss.detach())
-    return plan, torch.stack(values)
-
-
-def assert_same_step(name, batch, sizes, steps=1):
-    single, several = network(), network()
-    reference, balancer = BALANCERS[name](single), BALANCERS[name](several)
-    for _ in range(steps):
-        expected = one_batch(single, reference, batch)
-        plan, values = planned(several, balancer, split(batch, sizes))
-        torch.testing.assert_close(plan.value, expected, rtol=1e-13, atol=1e-13)
-        torch.testing.assert_close(values.sum(), expected, rtol=1e-12, atol=1e-12)
-        for a, b in zip(gradients(several, balancer), gradients(single, reference), strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
-        torch.testing.assert_close(balancer.last, reference.last, rtol=1e-12, atol=1e-13)
-        torch.testing.assert_close(
-            balancer.state_dict(), reference.state_dict(), rtol=1e-12, atol=1e-13
-        )
-        for module in (single, several, reference, balancer):  # and on from there
-            with torch.no_grad():
-                for p in module.parameters():
-                    p -= 0.05 * p.grad
-                    p.grad = None
 
 
 @st.composite
@@ -193,83 +90,6 @@ def test_the_balancer_is_asked_once():
     for step in range(1, 4):
         planned(network(), balancer, split(data([0, 1, 2, 3, 0, 1]), [2, 2, 2]))
         assert balancer.step == step
-
-
-def test_in_evaluation_mode_no_state_changes():
-    balancer = Minimax(TASKS, alpha=1.0, ema=0.9).eval()
-    before = copy.deepcopy(balancer.state_dict())
-    plan, _ = planned(network(), balancer, split(data([0, 1, 2, 3]), [2, 2]))
-    torch.testing.assert_close(balancer.state_dict(), before, rtol=0, atol=0)
-    assert plan.value > 0
-
-
-def test_the_first_pass_leaves_no_gradient_behind():
-    model, balancer = network(), Learned(TASKS).double()
-    plan_accumulation(balancer, forward_of(model), [data([0, 1, 2])])
-    assert all(g is None for g in gradients(model, balancer))
-
-
-def test_the_second_pass_repeats_the_dropout_of_the_first():
-    model = network(nn.Dropout(0.5))
-    batches = split(data([0, 1, 2, 3, 0, 1, 1, 2]), [3, 5])
-    torch.manual_seed(7)
-    plan = plan_accumulation(Minimax(TASKS, alpha=1.0), forward_of(model), batches)
-    second = [forward_of(model)(batch) for batch in batches]
-    third = [forward_of(model)(batch) for batch in batches]
-    assert torch.equal(second[0].plus(second[1]).sums / plan.risks.counts, plan.risks.risks)
-    assert not torch.equal(third[0].plus(third[1]).sums, second[0].plus(second[1]).sums)
-
-
-def test_the_random_state_is_put_back_even_if_the_pass_fails():
-    def fail(batch):  # noqa: ARG001
-        torch.rand(1)
-        raise KeyError("labels")
-
-    torch.manual_seed(7)
-    before = torch.get_rng_state()
-    with pytest.raises(KeyError, match="labels"):
-        plan_accumulation(Average(TASKS), fail, [data([0])])
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-class Counter(nn.Module):
-    """Counts forward passes in a buffer that it replaces, as `Minimax` does with its averages."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("passes", torch.zeros(()))
-
-    def forward(self, x):
-        self.passes = self.passes + 1
-        return x
-
-
-@pytest.mark.parametrize("extra", [nn.BatchNorm1d(5), Counter()], ids=lambda m: type(m).__name__)
-def test_buffers_of_the_model_change_once_a_step(extra):
-    model = network(copy.deepcopy(extra))
-    reference = copy.deepcopy(model)
-    before = copy.deepcopy(model.state_dict())
-    batches = split(data([0, 1, 2, 3, 0, 1, 1, 2]), [3, 5])
-    plan_accumulation(Average(TASKS), forward_of(model), batches, model=model)
-    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
-    for batch in batches:
-        forward_of(model)(batch), forward_of(reference)(batch)
-    torch.testing.assert_close(model.state_dict(), reference.state_dict(), rtol=0, atol=0)
-    assert not torch.equal(*(next(m.buffers()) for m in (model, network(copy.deepcopy(extra)))))
-
-
-def test_without_the_model_its_buffers_change_in_the_first_pass_too():
-    model = network(nn.BatchNorm1d(5))
-    plan_accumulation(Average(TASKS), forward_of(model), [data([0, 1, 2, 3])])
-    assert model[2].num_batches_tracked == 1
-
-
-def test_buffers_are_put_back_even_if_the_pass_fails():
-    model = network(nn.BatchNorm1d(5))
-    batches = [data([0, 1, 2]), data([0])]  # a batch of one is an error of batch normalisation
-    with pytest.raises(ValueError, match="more than 1 value"):
-        plan_accumulation(Average(TASKS), forward_of(model), batches, model=model)
-    assert model[2].num_batches_tracked == 0
 
 
 def nan_batches():

@@ -20,7 +20,7 @@ Job = Callable[[int], Any]
 Jobs = Callable[[int], Mapping[str, Job]]
 """Jobs by name for a number of ranks, in order; importable, so that processes find it."""
 
-PATIENCE = timedelta(seconds=30)
+PATIENCE = timedelta(seconds=60)
 """How long a rank waits for the others within a job."""
 
 
@@ -31,7 +31,7 @@ class Failure(str):
 
 
 def run_on_ranks(
-    jobs: Jobs, world_size: int, folder: Path, limit_s: float = 180.0
+    jobs: Jobs, world_size: int, folder: Path, limit_s: float = 300.0
 ) -> list[dict[str, Any]]:
     """Results of all jobs by rank and name; a `Failure` where a job raised on all ranks.
 

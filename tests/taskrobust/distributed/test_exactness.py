@@ -9,18 +9,16 @@ import pytest
 import torch
 
 from tests.taskrobust.balancers.cases import CASES, examples
-from tests.taskrobust.distributed.jobs import (
+from tests.taskrobust.distributed.batches import (
     COURSE,
     SIXTEEN,
     UNBALANCED,
     UNEVEN,
-    message_of_error,
-    plain_step,
     shards,
     together,
-    train,
     with_nan,
 )
+from tests.taskrobust.distributed.jobs import message_of_error, plain_step, train
 
 every_case = pytest.mark.parametrize("case", CASES)
 both_worlds = pytest.mark.parametrize("world_size", [2, 3])
