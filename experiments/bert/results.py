@@ -64,29 +64,30 @@ def rows(results: Sequence[dict[str, Any]], arms: Sequence[str], split: str) -> 
 
 
 def table(made: Sequence[Row], title: str) -> Table:
-    """For the terminal; the smallest value of a column is bold."""
+    """For the terminal: a row a class, a column an arm; the smallest value of a row is bold."""
     shown = Table(title=title)
-    shown.add_column("arm")
-    names = list(made[0].values) if made else []
-    for name in names:
-        shown.add_column(name.replace("interjection", "interj."), justify="right")
+    shown.add_column("")
     for row in made:
-        cells = [_cell(row.values.get(name, ()), best=_is_best(made, row, name)) for name in names]
-        shown.add_row(row.arm, *cells)
+        shown.add_column(row.arm, justify="right")
+    for name in _names(made):
+        cells = [_cell(row, name, best=_is_best(made, row, name), mark="[bold]") for row in made]
+        shown.add_row(name, *cells, end_section=name == TASKS[-1])
     return shown
 
 
 def markdown(made: Sequence[Row]) -> str:
     """The same as Markdown."""
-    names = list(made[0].values) if made else []
-    lines = ["| arm | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-    for row in made:
-        cells = [
-            _cell(row.values.get(name, ()), best=_is_best(made, row, name), mark="**")
-            for name in names
-        ]
-        lines.append(f"| {row.arm} | " + " | ".join(cells) + " |")
+    head = [row.arm for row in made]
+    lines = ["| | " + " | ".join(head) + " |", "|---|" + "---:|" * len(head)]
+    for name in _names(made):
+        cells = [_cell(row, name, best=_is_best(made, row, name), mark="**") for row in made]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _names(made: Sequence[Row]) -> list[str]:
+    """Names of all values that some arm has, in order."""
+    return list(dict.fromkeys(name for row in made for name in row.values))
 
 
 def _columns(summary: dict[str, Any]) -> dict[str, float]:
@@ -100,12 +101,13 @@ def _is_best(made: Sequence[Row], row: Row, name: str) -> bool:
     return len(means) > 1 and means.get(row.arm) == min(means.values())
 
 
-def _cell(values: Sequence[float], *, best: bool, mark: str = "") -> str:
+def _cell(row: Row, name: str, *, best: bool, mark: str) -> str:
+    """Mean over seeds, with the standard deviation if there are several."""
+    values = row.values.get(name, ())
     if not values:
         return "–"
     text = f"{mean(values):.2f}"
     if len(values) > 1:
         text += f" ± {stdev(values):.2f}"
-    if not best:
-        return text
-    return f"{mark}{text}{mark}" if mark else f"[bold]{text}[/bold]"
+    end = mark.replace("[", "[/")
+    return f"{mark}{text}{end}" if best else text
