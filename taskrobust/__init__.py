@@ -97,6 +97,8 @@ def __getattr__(name: str) -> Any:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
+        if _LAZY[name] == "trainer":  # its extra brings torch as well
+            extra = "transformers"
         raise ImportError(
             f"taskrobust.{name} needs the package {error.name!r}; "
             f"install the {extra} extra: pip install 'taskrobust[{extra}]'"

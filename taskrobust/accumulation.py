@@ -8,7 +8,7 @@ balancer once, and fixes the coefficients; the second pass, with graph, then cos
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -104,7 +104,8 @@ def plan_accumulation(
             entries past the balancer's tasks are auxiliary risks (see `balanced_loss`).
         batches: micro-batches of this rank; ranks may have different numbers of them.
         model: its buffers (the running statistics of batch normalisation, say) are put back after
-            the pass; None if it has none that training changes.
+            the pass; None if it has none that training changes. With `DistributedDataParallel`, the
+            wrapped model, whose ``no_sync`` the pass runs in.
         process_group: as in `taskrobust.risks.global_risks`.
         gradient_reduction: as in `taskrobust.risks.global_risks`.
 
@@ -115,9 +116,20 @@ def plan_accumulation(
         ValueError: no micro-batch, and whatever the balancer raises.
     """
     check_gradient_reduction(gradient_reduction)
+    if iter(batches) is batches:
+        raise ValueError(
+            "`batches` should be a list or the like, since the second pass reads it again; "
+            "found an iterator"
+        )
     gradients: Tensor | None = None
     total: TaskSums | None = None
-    with _rehearsal(model), torch.set_grad_enabled(balancer.needs_task_gradients):
+    # Without `no_sync`, a forward with graph would arm DDP's hooks for the second pass.
+    unsynchronised = getattr(model, "no_sync", nullcontext)
+    with (
+        _rehearsal(model),
+        unsynchronised(),
+        torch.set_grad_enabled(balancer.needs_task_gradients),
+    ):
         for batch in batches:
             local = forward(batch)
             if balancer.needs_task_gradients:
@@ -178,6 +190,8 @@ def balanced_loss(
     if auxiliary.numel() == 0:
         return balancer(main, task_gradients=task_gradients)  # type: ignore[no-any-return]
     if balancer.nonfinite != "ignore" and not bool(torch.isfinite(auxiliary.detach()).all()):
+        if balancer.nonfinite == "skip":
+            return balancer.skip(risks.risks)
         raise NonFiniteRiskError(
             f"non-finite auxiliary risk at step {balancer.step}: {auxiliary.tolist()}"
         )

@@ -5,7 +5,7 @@
 >>> balancer = Minimax(num_tasks=3, alpha=1.0)
 >>> loss = balancer(torch.tensor([0.2, 0.9, 0.4]))
 >>> balancer.last.weights
-tensor([0.2359, 0.4750, 0.2881])
+tensor([0.2361, 0.4755, 0.2884])
 """
 
 from taskrobust.balancers.average import Average

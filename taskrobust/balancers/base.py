@@ -133,6 +133,8 @@ class Balancer(nn.Module, ABC):
         task_gradients: Tensor | None,
     ) -> Tensor:
         """What `forward` does."""
+        if not isinstance(losses, Tensor):
+            raise TypeError(f"`losses` should be a tensor; found {type(losses).__name__}")
         device = losses.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
@@ -140,9 +142,7 @@ class Balancer(nn.Module, ABC):
         risks, mask, counts = self._checked(losses, present, counts)
         fixed = risks.detach()
         if not self._finite(fixed, mask):
-            self.last = None
-            self.skipped += 1
-            return losses.new_zeros((), requires_grad=True)
+            return self.skip(losses)
         loss, weights, scale = self._combine(risks, mask, counts, task_gradients)
         self.last = Weighting(fixed, weights.detach(), scale.detach(), mask)
         if self.training:
@@ -172,6 +172,12 @@ class Balancer(nn.Module, ABC):
             NotImplementedError: this balancer needs none (see `needs_task_gradients`).
         """
         raise NotImplementedError(f"{type(self).__name__} needs no task gradients")
+
+    def skip(self, losses: Tensor) -> Tensor:
+        """Leave a step out: no state changes but the count; the loss is a 0 without graph."""
+        self.last = None
+        self.skipped += 1
+        return losses.new_zeros((), requires_grad=True)
 
     def end_epoch(self) -> None:
         """Tell the balancer that an epoch ends; only some have a use for it."""
@@ -217,6 +223,9 @@ class Balancer(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The arguments with the right shapes, dtypes and device; risks 0 where absent."""
         shape = (self.num_tasks,)
+        for name, argument in (("present", present), ("counts", counts)):
+            if argument is not None and not isinstance(argument, Tensor):
+                raise TypeError(f"`{name}` should be a tensor; found {type(argument).__name__}")
         if not losses.is_floating_point():
             raise TypeError(f"`losses` should be floating; found dtype {losses.dtype}")
         if losses.shape != shape:

@@ -33,7 +33,8 @@ class Minimax(Balancer):
     :math:`w_t(1+\alpha(\ell_t-\sum_s w_s\ell_s))`. It differs from Eq. (7) by
     :math:`\alpha\,\mathrm{Cov}_w(\ell,\nabla\ell)`, sums to 1 and is **negative** once
     :math:`\ell_t` is more than 1/α below the weighted mean: the loss of an easy task is then
-    *maximised*. Its loss is no upper bound of the mean nor convex for convex risks.
+    *maximised*. Its loss lies between the mean and the maximum, but is neither
+    monotone in the risks nor convex for convex risks.
 
     Args:
         num_tasks: number of tasks T.
@@ -64,7 +65,7 @@ class Minimax(Balancer):
     >>> losses = torch.tensor([0.2, 0.9, 0.4], requires_grad=True)
     >>> balancer(losses).backward()
     >>> losses.grad  # the weights
-    tensor([0.0386, 0.8760, 0.0854])
+    tensor([0.0344, 0.8789, 0.0868])
     """
 
     reference: Tensor | None
@@ -114,9 +115,10 @@ class Minimax(Balancer):
         """
         if isinstance(self._alpha, _Constant):
             return self._alpha.value
-        alpha = float(self._alpha(self.step if step is None else step))
+        step = self.step if step is None else step
+        alpha = float(self._alpha(step))
         if not alpha >= 0:
-            raise ValueError(f"`alpha` should be at least 0; found {alpha} at step {self.step}")
+            raise ValueError(f"`alpha` should be at least 0; found {alpha} at step {step}")
         return alpha
 
     def _combine(
@@ -204,8 +206,8 @@ def _sharpness(
             raise ValueError(
                 f"`alpha` should name a schedule ({', '.join(SCHEDULES)}); found {name!r}"
             )
-        schedule = partial(SCHEDULES[name], num_tasks=num_tasks, **options)
         try:
+            schedule = partial(SCHEDULES[name], num_tasks=num_tasks, **options)
             schedule(0)
         except TypeError as error:
             raise ValueError(f"`alpha`: schedule {name!r}: {error}") from error
@@ -231,7 +233,8 @@ def _reference(num_tasks: int, reference: Tensor | Sequence[float] | None) -> Te
     if reference is None:
         return None
     values = torch.as_tensor(reference).detach().clone()
-    values = values if values.is_floating_point() else values.float()
+    if not values.is_floating_point() or values.dtype.itemsize < 4:
+        values = values.float()
     if values.shape != (num_tasks,) or not bool(torch.isfinite(values).all()):
         raise ValueError(f"`reference` should be {num_tasks} finite risks; found {values.tolist()}")
     return values
