@@ -35,7 +35,7 @@ class _Inputs(NamedTuple):
     scale: (
         float | Array
     )  # 1, or 1/2 where f - max f could overflow and alpha is tiny enough to care
-    drop: Array  # [..., T], scale * (f - max f), at most 0; 0 where absent
+    drop: Array  # [..., T], scale * (f - max f), at most 0; anything where absent
 
 
 def softmax_weights(
@@ -154,9 +154,9 @@ def _prepare(
     with np.errstate(invalid="ignore", over="ignore"):
         plain = isinstance(scale, float) and scale == 1
         drop = losses - top if plain else losses * scale - top * scale
-    level = (losses == top) & xp.isinf(top)  # inf - inf
-    if present is not None:
-        level = level | ~present
+    level = xp.isnan(drop) & (top == top)  # inf - inf
+    if present is not None and not isinstance(alpha, float):
+        level = level | ~present  # alpha's gradient is a multiple of the drop
     return _Inputs(xp, losses, alpha, present, top, scale, xp.where(level, 0.0, drop))
 
 
@@ -184,7 +184,7 @@ def _exponentials(inputs: _Inputs) -> tuple[Array, Array]:
         return exponentials, xp.sum(exponentials, axis=-1, keepdims=True)
     exponentials = xp.where(inputs.present, exponentials, 0.0)
     total = xp.sum(exponentials, axis=-1, keepdims=True)
-    return exponentials, xp.where(total == 0, 1.0, total)
+    return exponentials, total + (total == 0)
 
 
 def _exponent(inputs: _Inputs) -> Array:
@@ -273,7 +273,8 @@ def _as_mask(xp: ModuleType, present: Array, losses: Array, *, validate: bool) -
         raise TypeError(f"`present` should be boolean; found dtype {present.dtype}")
     present = xp.asarray(present, device=device(losses))
     try:
-        present = xp.broadcast_to(present, losses.shape)
+        if present.shape != losses.shape:
+            present = xp.broadcast_to(present, losses.shape)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"`present` should broadcast to the shape {_shape(losses)} of `losses`; "

@@ -282,9 +282,8 @@ class LinearBalancer(Balancer):
     ) -> tuple[Tensor, Tensor, Tensor]:
         with torch.no_grad():
             weights = self._weights(risks.detach(), present, counts)
-        scale = risks.new_full((), self.scale)
-        loss = torch.dot(weights, risks)
-        return loss if self.scale == 1 else self.scale * loss, weights, scale
+            coefficients = weights if self.scale == 1 else self.scale * weights
+        return torch.sum(coefficients * risks), weights, risks.new_full((), self.scale)
 
     @abstractmethod
     def _weights(self, risks: Tensor, present: Tensor, counts: Tensor | None) -> Tensor:

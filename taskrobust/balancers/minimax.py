@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from taskrobust.balancers.base import Balancer, NonFinite, positive
+from taskrobust.balancers.base import Balancer, NonFinite, on_simplex, positive
 from taskrobust.schedules import alpha_for_tolerance, paper_alpha, sharpened_alpha
 from taskrobust.weights import softmax_weights
 
@@ -130,20 +130,24 @@ class Minimax(Balancer):
     ) -> tuple[Tensor, Tensor, Tensor]:
         alpha = self.alpha()
         scale = risks.new_full((), self.scale)
-        if self.mode == "attached":
-            weights = softmax_weights(risks, alpha, present, validate=False)
-            loss = self.scale * torch.sum(weights * risks)
-            fixed = risks.detach()
-            weights = weights.detach() * (1 + alpha * (fixed - torch.sum(weights.detach() * fixed)))
-            return loss, weights, scale
         with torch.no_grad():
-            signal = self._signal(risks.detach(), present)
+            fixed = risks.detach()
+            signal = self._signal(fixed, present)
             eligible = self._eligible(present, counts)
-            # -inf takes no weight, at half the cost of a mask; with no task at all, weights are 0.
-            signal = torch.where(eligible, signal, -math.inf)
-            weights = softmax_weights(signal, alpha, validate=False) * eligible
-        loss = torch.dot(weights, risks)
-        return loss if self.scale == 1 else self.scale * loss, weights, scale
+            if alpha > 0:
+                # -inf takes no weight, at half the cost of a mask; with no task, weights are 0.
+                signal = torch.where(eligible, signal, -math.inf)
+                weights = softmax_weights(signal, alpha, validate=False) * eligible
+            else:
+                weights = on_simplex(torch.ones_like(signal), eligible)
+            value = torch.sum(weights * fixed)
+            if self.mode == "attached":
+                weights = weights * (1 + alpha * (fixed - value))
+            coefficients = weights if self.scale == 1 else self.scale * weights
+        loss = torch.sum(coefficients * risks)
+        if self.mode == "attached":  # whose value is that of the softmax weights
+            loss = loss + (self.scale * value - loss.detach())
+        return loss, weights, scale
 
     def _signal(self, risks: Tensor, present: Tensor) -> Tensor:
         """What the weights are computed from: risks, averaged or not, above the reference."""

@@ -130,7 +130,7 @@ def test_a_non_finite_risk_raises_before_the_second_pass():
 def test_an_iterator_which_the_second_pass_would_find_empty_is_an_error():
     model, batches = network(), split(data([0, 1, 2, 3, 0, 1]), [2, 4])
     for source in (iter(batches), (batch for batch in batches)):
-        with pytest.raises(ValueError, match="`batches` should be a list .* found an iterator"):
+        with pytest.raises(ValueError, match=r"`batches` should be a list .* found an iterator"):
             plan_accumulation(Minimax(TASKS, alpha=1.0), forward_of(model), source)
 
 

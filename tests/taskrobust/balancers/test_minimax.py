@@ -252,3 +252,9 @@ def test_data_of_low_precision_keep_their_weights():
         balancer(risks.to(half))
         expected = torch.softmax(2.0 * risks.to(half).double(), 0)
         torch.testing.assert_close(balancer.last.weights.double(), expected, rtol=1e-6, atol=0)
+
+
+def test_at_alpha_zero_an_absent_task_takes_no_share():
+    balancer = Minimax(3, alpha=0.0)
+    balancer(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([True, False, True]))
+    assert balancer.last.weights.tolist() == [0.5, 0.0, 0.5]
