@@ -258,5 +258,10 @@ def _work_folder(out: Path, key: str) -> Path:
         if other.name != key:
             shutil.rmtree(other)
     work = (partial / key).resolve()
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--out: cannot write beside {out} ({error.strerror}); choose another folder"
+        ) from error
     return work

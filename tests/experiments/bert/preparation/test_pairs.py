@@ -2,10 +2,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.bert.preparation.pairs import make_pairs
+from experiments.bert.preparation import annotate
+from experiments.bert.preparation.annotate import STATISTICS
+from experiments.bert.preparation.corpus import Corpus
+from experiments.bert.preparation.pairs import PairMaker, make_pairs
 
 lengths = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=14), min_size=2, max_size=5)
 
@@ -150,6 +154,22 @@ def test_one_in_ten_documents_is_cut_into_short_pairs():
         longest[index] = max(longest.get(index, 0), size)
     short = sum(size < 125 for size in longest.values())
     assert 10 <= short <= 50
+
+
+def test_equal_documents_are_cut_differently_by_number_and_by_seed():
+    rows = {"input_ids": [[7] * 200] * 12, "pos": [[1] * 200] * 12, "lengths": [[10] * 20] * 12}
+    rows |= {name: [0] * 12 for name in STATISTICS}
+    corpus = Corpus(Dataset.from_dict(rows, features=annotate.FEATURES))
+
+    def instances(seed, *documents):
+        return PairMaker(corpus, 2, 3, 64, 0.1, seed)({"document": documents})
+
+    cuts = {tuple(instances((0, 0), number)["first_length"]) for number in range(12)}
+    assert len(cuts) > 8
+    one_by_one = [instances((0, 0), number)["input_ids"] for number in range(12)]
+    together = instances((0, 0), *range(12))["input_ids"]
+    assert [row.tolist() for rows in one_by_one for row in rows] == [r.tolist() for r in together]
+    assert instances((0, 0), 0)["first_length"] != instances((0, 1), 0)["first_length"]
 
 
 def test_a_lone_document_pairs_with_itself():

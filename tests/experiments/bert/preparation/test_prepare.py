@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 
+import datasets
 import numpy as np
 import pytest
 import yaml
@@ -238,15 +239,7 @@ class Killed(Stages):
 )
 def test_a_killed_preparation_goes_on_and_gives_the_same_bytes(tiny, tmp_path, title, steps, done):
     out = tmp_path / "prepared"
-    process = multiprocessing.get_context("fork").Process(
-        target=prepare,
-        args=(TINY, None, out),
-        kwargs={"block": BLOCK, "stages": Killed(title, steps)},
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert not out.exists()
+    killed(TINY, out, title, steps)
     printed = run(TINY, out)
     assert_equal_folders(tiny, out)
     assert not list(tmp_path.glob(".*"))
@@ -289,6 +282,38 @@ def test_a_finished_preparation_is_left_as_it_is(tiny, monkeypatch):
     assert {name: (tiny / name).stat().st_mtime_ns for name in files(tiny)} == before
 
 
+def killed(preparation, out, title, steps):
+    process = multiprocessing.get_context("fork").Process(
+        target=prepare,
+        args=(preparation, None, out),
+        kwargs={"block": BLOCK, "stages": Killed(title, steps)},
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not out.exists()
+
+
+def test_nothing_of_another_configuration_is_gone_on_with(tiny, tmp_path):
+    other = replace(TINY, sequence_length=48, seed=3)
+    killed(other, tmp_path / "prepared", "pair sentences of valid", 1)
+    assert "done before" not in run(TINY, tmp_path / "prepared")
+    assert_equal_folders(tiny, tmp_path / "prepared")
+
+
+def test_a_change_of_the_text_is_noticed(tmp_path):
+    data, out = tmp_path / "data", tmp_path / "prepared"
+    data.mkdir()
+    lines = "# text = Oh no\n1\tOh\t_\t_\tUH\t_\t_\t_\t_\t_\n2\tno\t_\t_\tDT" + "\t_" * 5
+    (data / "a.conllu").write_text(f"# newdoc\n{lines}\n\n" * 9)
+    options = local(train=("*",), tagger="gold")
+    run(options, out, data)
+    assert "prepared already" in run(options, out, data)
+    (data / "a.conllu").write_text(f"# newdoc\n{lines}\n\n" * 10)
+    with pytest.raises(ConfigurationError, match=r"something else \(see inputs in"):
+        run(options, out, data)
+
+
 def test_work_left_by_another_configuration_is_removed(tmp_path):
     leftover = tmp_path / ".prepared.partial" / "0123456789abcdef" / "file"
     leftover.parent.mkdir(parents=True)
@@ -309,6 +334,8 @@ def test_a_folder_with_something_else_is_refused_and_kept(tiny, tmp_path):
     with pytest.raises(ConfigurationError, match="is no folder"):
         run(TINY, tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+    with pytest.raises(ConfigurationError, match="cannot write beside"):
+        run(TINY, tmp_path / "thesis.txt" / "prepared")
     with pytest.raises(ConfigurationError, match=r"something else \(see preparation in"):
         run(replace(TINY, seed=5), tiny)
 
@@ -412,3 +439,29 @@ def test_paragraphs_are_split_where_they_are_annotated(smoke):
     row = {"sentences": [["A ship sails. A fox hides."]], "spans": [[]], "tags": [[]]}
     found = Annotator(smoke / "tokenizer", "nltk")({**row, "paragraphs": [True], "words": [6]})
     assert found["lengths"] == [[4, 4]]
+
+
+@pytest.mark.usefixtures("nltk_models")
+def test_articles_of_the_hub_are_prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    articles = [
+        "Title\n\n" + " ".join(sentence.text for sentence in document.sentences) + "\n\nReferences"
+        for document in generated_documents(60, seed=0)
+    ]
+    (tmp_path / "wiki" / "en").mkdir(parents=True)
+    (tmp_path / "wiki" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: en\n  data_files: en/*.parquet\n---\n", encoding="utf-8"
+    )
+    rows = datasets.Dataset.from_dict({"title": ["T"] * 60, "text": articles})
+    rows.to_parquet(tmp_path / "wiki" / "en" / "train-00000-of-00001.parquet")
+    options = replace(
+        TINY, source="hub", hub=(f"{tmp_path / 'wiki'}:en@text",), tagger="nltk", processes=2
+    )
+    run(options, tmp_path / "prepared")
+    report = json.loads((tmp_path / "prepared" / "report.json").read_text())
+    found = report["splits"]
+    assert [found[name]["documents"] for name in ("train", "valid", "test")] == [48, 6, 6]
+    written = sum(len(document.sentences) for document in generated_documents(60, seed=0))
+    # Punkt sees a new sentence at nearly every stop; title and references count as one each.
+    assert sum(found[name]["sentences"] for name in found) == pytest.approx(written + 120, rel=0.02)
+    assert found["train"]["class_shares"]["noun"] > 0.15
