@@ -10,6 +10,7 @@ the product on the CPU, and norms come from :math:`\langle\Delta_t\Delta_t^\top,
 where that is cheaper.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -45,10 +46,19 @@ class SharedLayer:
 
     It is no module: holding one registers neither the layer nor its parameters. A deep copy keeps
     the layer, unless that has been copied before in the same `copy.deepcopy` (a model, then the
-    balancer beside it). Nothing is hooked into the model. A layer that is called several times
-    counts with all its calls; one inside (non-reentrant) activation checkpointing is recomputed
-    once more. Parameters have to be whole: not FSDP's or ZeRO's shards. A model compiled as a whole
-    is one node to autograd and costs T backward passes: compile trunk and heads apart.
+    balancer beside it). Nothing is hooked into the model.
+
+    Losses of separate heads should be put together by `torch.stack` (elementwise operations and
+    `taskrobust.risks.global_risks` may follow): then each head is run once. If they come from one
+    sum over groups, what lies above the layer is run for every task. The cost that remains is a
+    weight gradient a task, so the fewer parameters the cheaper: the last normalisation of a
+    transformer costs next to nothing. A weight that is tied to the input embeddings is no good
+    choice, since its gradient goes down through the whole model.
+
+    A layer that is called several times counts with all its calls; one inside (non-reentrant)
+    activation checkpointing is recomputed once more. Parameters have to be whole, not FSDP's or
+    ZeRO's shards. A model compiled as a whole is one node to autograd and costs T backward passes:
+    compile trunk and heads apart.
 
     Args:
         shared: the last shared layer, or a list of parameters. Linear layers are fastest; of other
@@ -66,8 +76,8 @@ class SharedLayer:
             shared = list(shared)
             if not all(isinstance(p, Tensor) and p.is_leaf for p in shared):
                 raise TypeError("`shared` should be a module or a list of parameters")
-        if not gradient_scale > 0:
-            raise ValueError(f"`gradient_scale` should be positive; found {gradient_scale}")
+        if not 0 < gradient_scale < math.inf:
+            raise ValueError(f"`gradient_scale` should be in (0, inf); found {gradient_scale}")
         self.shared = shared
         self.gradient_scale = gradient_scale
         self.batched = True

@@ -25,7 +25,8 @@ class GradNorm(Balancer):
 
     a call takes one step of Adam on w against :math:`L_\text{grad}` (the targets held fixed),
     then scales w so that it sums to T. The loss uses the weights from before that step. The norms
-    cost no T backward passes: see `taskrobust.task_gradients`.
+    cost one pass through the heads and one gradient of W a task, see `taskrobust.task_gradients`;
+    nothing below W is visited.
 
     Deviations: the loss is :math:`\text{scale}\sum_tw_t\ell_t/\sum_sw_s` over present tasks;
     ``scale=num_tasks`` is the paper's. Absent tasks take no part in a step: the means are over
@@ -39,14 +40,13 @@ class GradNorm(Balancer):
         num_tasks: number of tasks T.
         shared: W, the last shared layer or a list of parameters, see
             `taskrobust.task_gradients.SharedLayer`. It is not registered: neither `parameters` nor
-            `state_dict` contain it. The fewer parameters the cheaper; the last normalisation of a
-            transformer costs next to nothing.
+            `state_dict` contain it.
         asymmetry: a, the paper's α: how much faster tasks that lag behind are to be trained; 0 for
             equal norms. The paper uses 0.12 and 1.5.
         lr: step size of Adam on the weights. The paper's is 0.025.
         betas: Adam's decays of the moments.
         eps: Adam's ε.
-        min_weight: lower bound of the weights, in (0, 1).
+        min_weight: lower bound of the weights before they are scaled, in (0, 1).
         initial_risks: :math:`\ell(0)` ``[T]`` instead of the first risks, such as log(number of
             classes) where these are noisy.
         gradient_scale: as in `taskrobust.task_gradients.SharedLayer`; use 2**16, say, under float16
@@ -73,8 +73,8 @@ class GradNorm(Balancer):
     >>> for _ in range(3):
     ...     risks = heads(shared(torch.ones(4, 2))).square().mean(0)
     ...     balancer(risks).backward()
-    >>> balancer.task_weights.sum()
-    tensor(3.)
+    >>> round(balancer.task_weights.sum().item(), 5)
+    3.0
     """
 
     needs_task_gradients = True

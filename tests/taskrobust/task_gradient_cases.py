@@ -96,10 +96,10 @@ def inputs_of_their_own(model):
     return torch.stack(losses), model.shared
 
 
-def constant_losses(model):
+def constant_and_equal_losses(model):
     losses = model.losses(model())
     losses[1], losses[3] = torch.tensor(2.0), model.heads[3][0].weight.square().sum()
-    return torch.stack(losses), model.shared
+    return torch.stack([*losses, losses[0]]), model.shared
 
 
 def several_depths(model):
@@ -266,7 +266,7 @@ CASES = [
     shared_head,
     two_groups_of_tasks,
     inputs_of_their_own,
-    constant_losses,
+    constant_and_equal_losses,
     several_depths,
     called_twice_in_a_row,
     called_twice_side_by_side,

@@ -219,9 +219,9 @@ def test_what_is_no_layer_is_refused(shared, error, message):
         SharedLayer(shared)
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_gradient_scale_has_to_be_positive(scale):
-    with pytest.raises(ValueError, match="`gradient_scale` should be positive; found"):
+    with pytest.raises(ValueError, match=r"`gradient_scale` should be in \(0, inf\); found"):
         SharedLayer(nn.Linear(2, 2), gradient_scale=scale)
 
 

@@ -167,7 +167,7 @@ def test_the_registry_asks_for_the_layer():
         ({"initial_risks": [1.0, 2.0]}, ValueError, "`initial_risks` should be 3 positive finite"),
         ({"initial_risks": [1.0, 2.0, 0.0]}, ValueError, "`initial_risks` should be 3 positive"),
         ({"initial_risks": [1.0, 2.0, float("inf")]}, ValueError, "`initial_risks` should be 3"),
-        ({"gradient_scale": 0.0}, ValueError, "`gradient_scale` should be positive"),
+        ({"gradient_scale": 0.0}, ValueError, "`gradient_scale` should be in"),
         ({"gradient_reduction": "max"}, ValueError, "`gradient_reduction` should be"),
         ({"shared": nn.ReLU()}, ValueError, "`shared` should have a parameter"),
         ({"shared": "trunk.3"}, TypeError, "`shared` should be a module or a list"),
