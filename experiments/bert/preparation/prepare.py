@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from experiments.bert.configuration import Preparation
@@ -77,6 +78,7 @@ def prepare(
     given = load_wordpiece(preparation.vocabulary) if preparation.vocabulary else None
     found = identity(where, given)
     if _is_finished(out, found):
+        shutil.rmtree(_partial(out), ignore_errors=True)
         stages.console.print(f"{out}: prepared already", soft_wrap=True)
         return out
     work = _work_folder(out, cache_key(found))
@@ -162,7 +164,7 @@ class _Run:
 
     def _trained(self, train: Dataset) -> PreTrainedTokenizerBase:
         passes = 3
-        total = passes * int(np.sum(train["words"]))
+        total = passes * int(_words(train).sum())
         title = f"train WordPiece, {passes} passes"
         with self.stages.stage(title, "words", total) as advance:
 
@@ -175,7 +177,7 @@ class _Run:
 
     def annotated(self, name: str, documents: Dataset) -> Dataset:
         """Pieces and classes of documents."""
-        words = np.asarray(documents["words"])
+        words = _words(documents)
         with self.stages.stage(f"tag and tokenize {name}", "words", int(words.sum())) as advance:
             return map_in_blocks(
                 documents,
@@ -226,6 +228,12 @@ class _Run:
         return tagger_quality(splits, self.annotator)
 
 
+def _words(documents: Dataset) -> NDArray[np.int64]:
+    """Words of each document."""
+    words: NDArray[np.int64] = documents.with_format("numpy")["words"][:]
+    return words
+
+
 def _is_finished(out: Path, found: dict[str, Any]) -> bool:
     """Whether `out` is a finished preparation of the same.
 
@@ -251,9 +259,13 @@ def _is_finished(out: Path, found: dict[str, Any]) -> bool:
     return True
 
 
+def _partial(out: Path) -> Path:
+    return out.parent / f".{out.name}.partial"
+
+
 def _work_folder(out: Path, key: str) -> Path:
     """The folder of this preparation; those of other ones for the same `out` are removed."""
-    partial = out.parent / f".{out.name}.partial"
+    partial = _partial(out)
     for other in partial.glob("*"):
         if other.name != key:
             shutil.rmtree(other)

@@ -79,7 +79,7 @@ def tagger_quality(splits: Iterable[Dataset], annotator: Annotator) -> TaggerQua
     gold_annotator = Annotator(annotator.tokenizer, "gold")
     pairs: Counter[tuple[str, str]] = Counter()
     pieces = agree = 0
-    for batch in chain.from_iterable(documents.iter(batch_size=32) for documents in splits):
+    for batch in chain.from_iterable(each.iter(batch_size=32) for each in splits if _tagged(each)):
         rows = [row for row in rows_of(batch) if row["tags"]]
         if not rows:
             continue
@@ -98,6 +98,11 @@ def tagger_quality(splits: Iterable[Dataset], annotator: Annotator) -> TaggerQua
         confusion[class_of_tag(gold_tag), class_of_tag(found_tag)] += count
     exact = sum(count for (gold_tag, found_tag), count in pairs.items() if gold_tag == found_tag)
     return TaggerQuality(tokens, exact / tokens, confusion, pieces, agree / max(pieces, 1))
+
+
+def _tagged(documents: Dataset) -> bool:
+    """Whether any document has tags; a look at the lengths of a column."""
+    return any(len(chunk.flatten()) for chunk in documents.data.column("tags").chunks)
 
 
 def _gold(row: dict[str, Any]) -> list[tuple[list[str], list[str]]]:

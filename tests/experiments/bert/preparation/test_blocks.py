@@ -15,11 +15,12 @@ positive = st.lists(st.integers(0, 1000), min_size=1, max_size=60).filter(any)
 
 @given(positive, st.integers(1, 5000))
 def test_blocks_end_where_the_sum_of_weights_passes_multiples(weights, block):
-    edges, before, next_multiple = [0], 0, block
+    size = max(block, -(-sum(weights) // MOST))
+    edges, before, next_multiple = [0], 0, size
     for row, weight in enumerate(weights):
         if before >= next_multiple:
             edges.append(row)
-            next_multiple = (before // block + 1) * block
+            next_multiple = (before // size + 1) * size
         before += weight
     assert block_edges(np.array(weights), block) == [*edges, len(weights)]
 
