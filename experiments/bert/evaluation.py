@@ -51,7 +51,8 @@ class Summary:
     mean_but_interjection: Interval
     token_mean: Interval
     """Mean over the pieces of the nine tasks."""
-    next_sentence: float
+    next_sentence: float | None
+    """Mean cross-entropy of the pairs; None without next-sentence prediction."""
 
     def as_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -103,21 +104,30 @@ def summarise(
     """
     n = len(measured.sums)
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
-    whole = np.ones((1, n))
     tail = 100 * (1 - level) / 2
-    point, samples = (_statistics(measured, each) for each in (whole, weights))
+    point = _statistics(measured, np.ones((1, n)))
+    drawn = []
+    for start in range(0, resamples, _chunk(n)):  # weights of all samples could fill the memory
+        size = min(_chunk(n), resamples - start)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(float)
+        drawn.append(_statistics(measured, weights))
+    samples = {name: np.concatenate([each[name] for each in drawn]) for name in point}
     intervals = {name: _interval(point[name][0], samples[name], tail) for name in point}
-    counts = measured.counts.sum(0)
+    counts, pairs = measured.counts.sum(0), measured.next_sentence
     return Summary(
         risks={name: intervals[name] for c, name in enumerate(CLASSES) if counts[c] > 0},
         counts={name: int(counts[c]) for c, name in enumerate(CLASSES)},
-        next_sentence=float(measured.next_sentence.mean()) if measured.next_sentence.size else 0.0,
+        next_sentence=float(pairs.mean()) if pairs.size else None,
         **{name: intervals[name] for name in _AGGREGATES},
     )
 
 
 _AGGREGATES = ("worst", "worst_but_interjection", "mean", "mean_but_interjection", "token_mean")
+
+
+def _chunk(instances: int) -> int:
+    """Bootstrap samples at a time: 32 MiB of weights, one sample at least."""
+    return max(1, 2**22 // instances)
 
 
 def _statistics(measured: ClassSums, weights: Floats) -> dict[str, Floats]:
