@@ -17,11 +17,25 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from experiments.bert.batches import InstanceOrder, MaskingCollator, TaskOfPiece
 from experiments.bert.configuration import BertStudy, Phase
-from experiments.bert.groupings import FrequencyGroups, PosGroups, RandomGroups, frequency_table
+from experiments.bert.groupings import (
+    FrequencyGroups,
+    PosGroups,
+    RandomGroups,
+    WithoutOther,
+    frequency_table,
+)
 from experiments.bert.tags import NUM_TASKS, OTHER, table_key
 from experiments.configuration import ConfigurationError
 
-__all__ = ["HeldOut", "PhasedCollator", "Prepared", "collator", "held_out_batches", "training_data"]
+__all__ = [
+    "HeldOut",
+    "PhasedCollator",
+    "Prepared",
+    "collator",
+    "grouping",
+    "held_out_batches",
+    "training_data",
+]
 
 
 @dataclass(frozen=True)
@@ -151,13 +165,16 @@ def training_data(
 
 def grouping(study: BertStudy, prepared: Prepared) -> TaskOfPiece:
     """The map from masked pieces to tasks that a study asks for."""
-    if study.grouping == "pos":
-        return PosGroups()
-    counts = prepared.class_counts[:NUM_TASKS]
-    shares = tuple(float(share) for share in counts / counts.sum())
-    if study.grouping == "random":
-        return RandomGroups(shares)
-    return FrequencyGroups(frequency_table(prepared.piece_counts, shares))
+    groups: PosGroups | FrequencyGroups | RandomGroups = PosGroups()
+    if study.grouping != "pos":
+        counts = prepared.class_counts[:NUM_TASKS]
+        shares = tuple(float(share) for share in counts / counts.sum())
+        groups = (
+            RandomGroups(shares)
+            if study.grouping == "random"
+            else FrequencyGroups(frequency_table(prepared.piece_counts, shares))
+        )
+    return groups if study.other_is_task else WithoutOther(groups)
 
 
 def collator(

@@ -7,15 +7,26 @@ the controls have the shares of the nine classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.bert.tags import CLASSES, NUM_TASKS, OTHER, TASKS
 
-__all__ = ["FrequencyGroups", "PosGroups", "RandomGroups", "frequency_table", "task_names"]
+__all__ = [
+    "IGNORED",
+    "FrequencyGroups",
+    "PosGroups",
+    "RandomGroups",
+    "WithoutOther",
+    "frequency_table",
+    "task_names",
+]
 
 Ints = NDArray[np.int64]
+IGNORED = -100
+"""Task id of pieces that take no part in the loss."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,21 @@ class PosGroups:
     def __call__(self, pieces: Ints, pos: Ints, rng: np.random.Generator) -> Ints:  # noqa: ARG002
         """Task ids, the classes themselves."""
         return pos
+
+
+@dataclass(frozen=True)
+class WithoutOther:
+    """A grouping whose `OTHER` is no task: such pieces are marked as ignored.
+
+    Args:
+        groups: any of the others.
+    """
+
+    groups: "PosGroups | FrequencyGroups | RandomGroups"
+
+    def __call__(self, pieces: Ints, pos: Ints, rng: np.random.Generator) -> Ints:
+        """Task ids, or `IGNORED`."""
+        return np.where(pos == OTHER, IGNORED, self.groups(pieces, pos, rng))
 
 
 @dataclass(frozen=True)
@@ -39,7 +65,11 @@ class FrequencyGroups:
 
     def __call__(self, pieces: Ints, pos: Ints, rng: np.random.Generator) -> Ints:  # noqa: ARG002
         """Bands; pieces outside the nine classes keep `OTHER`."""
-        return np.where(pos == OTHER, OTHER, np.asarray(self.table)[pieces])
+        return np.where(pos == OTHER, OTHER, self._bands[pieces])
+
+    @cached_property
+    def _bands(self) -> Ints:
+        return np.asarray(self.table)
 
 
 @dataclass(frozen=True)

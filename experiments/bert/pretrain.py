@@ -5,6 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -127,14 +128,17 @@ def in_order(study: BertStudy, arms: Sequence[str]) -> list[str]:
     Raises:
         ConfigurationError: an arm that the study does not have.
     """
-    ordered: list[str] = []
     for arm in arms:
         if arm not in study.arms:
             raise ConfigurationError(f"unknown arm {arm!r} (known: {', '.join(study.arms)})")
-        for name in (study.arms[arm].reference, arm):
-            if name is not None and name in arms and name not in ordered:
-                ordered.append(name)
-    return ordered
+    references = {arm: study.arms[arm].reference for arm in arms}
+    needed = {arm: [name] if name and name in arms else [] for arm, name in references.items()}
+    try:
+        return list(TopologicalSorter(needed).static_order())
+    except CycleError as error:
+        raise ConfigurationError(
+            f"`reference` should not go in a circle; found {' → '.join(error.args[1])}"
+        ) from None
 
 
 def _finished(folder: Path, configuration: str) -> dict[str, Any] | None:

@@ -128,9 +128,9 @@ def test_overrides_that_cannot_be_used_are_refused_by_name(tmp_path, override, m
 
 
 def test_an_unknown_preset_comes_with_the_near_and_the_known_ones():
-    with pytest.raises(ConfigurationError, match="'smok'; did you mean smoke.*cpu, paper, small"):
+    with pytest.raises(ConfigurationError, match=r"'smok'; did you mean smoke.*cpu, paper, small"):
         preset_path("bert", "smok")
-    with pytest.raises(ConfigurationError, match="unknown preset 'no.yaml'"):
+    with pytest.raises(ConfigurationError, match=r"unknown preset 'no\.yaml'"):
         preset_path("bert", "no.yaml")
 
 
