@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         cross_entropy,
         global_risks,
         grouped_risks,
+        mean_risks,
         task_sums,
     )
     from taskrobust.trainer import TaskRobustTrainer, last_complete_checkpoint
@@ -74,6 +75,7 @@ _LAZY = {
     "grouped_risks": "risks",
     "last_complete_checkpoint": "trainer",
     "list_balancers": "balancers",
+    "mean_risks": "risks",
     "plan_accumulation": "accumulation",
     "task_sums": "risks",
 }
@@ -138,6 +140,7 @@ __all__ = [
     "grouped_risks",
     "last_complete_checkpoint",
     "list_balancers",
+    "mean_risks",
     "paper_alpha",
     "plan_accumulation",
     "sharp_constant",

@@ -68,6 +68,7 @@ class AccumulationPlan:
         values add up to `value`. Do not divide by the number of micro-batches. Every loss holds
         the balancer's parameters in its graph, as data-parallel wrappers around both want it.
         """
+        _check_sums(local)
         if self.skipped:
             return self.value.clone().requires_grad_()
         loss = torch.sum(self._share * local.sums) + self._once * self._rest
@@ -132,6 +133,7 @@ def plan_accumulation(
     ):
         for batch in batches:
             local = forward(batch)
+            _check_sums(local)
             if balancer.needs_task_gradients:
                 found = balancer.task_gradients(local.sums[: balancer.num_tasks])
                 gradients = found if gradients is None else gradients + found
@@ -220,6 +222,14 @@ def _rehearsal(model: nn.Module | None) -> Iterator[None]:
             )
             with torch.no_grad():
                 buffer.copy_(before)
+
+
+def _check_sums(local: object) -> None:
+    if not isinstance(local, TaskSums):
+        raise TypeError(
+            "`forward` should return task_sums(losses, tasks, T), this rank's sums and counts; "
+            f"found {type(local).__name__}"
+        )
 
 
 def _devices() -> dict[str, Any]:

@@ -25,6 +25,7 @@ __all__ = [
     "cross_entropy",
     "global_risks",
     "grouped_risks",
+    "mean_risks",
     "num_ranks",
     "task_sums",
 ]
@@ -61,8 +62,8 @@ def task_sums(values: Tensor, groups: Tensor, num_groups: int) -> TaskSums:
     Args:
         values: losses of any shape, unscaled. Half precision is upcast before it is summed, but
             what it has lost is lost: compute losses in float32 (see `cross_entropy`).
-        groups: integer task ids of the same shape; ids outside ``[0, num_groups)`` (such as -100)
-            take no part, and their values may be anything, NaN too.
+        groups: integer task ids of the same shape, 0 to T-1; entries of a negative id (such as
+            -100) take no part, and their values may be anything, NaN too.
         num_groups: number of tasks T.
 
     Returns:
@@ -70,31 +71,37 @@ def task_sums(values: Tensor, groups: Tensor, num_groups: int) -> TaskSums:
 
     Raises:
         TypeError: values that are not floating or groups that are not integers.
-        ValueError: shapes that differ, or fewer than one group.
+        ValueError: shapes that differ, fewer than one group, or a task id of T or more (on an
+            accelerator that is the device's own assertion, since nothing is read back).
     """
     if not values.is_floating_point():
         raise TypeError(f"`values` should be floating; found dtype {values.dtype}")
     if groups.is_floating_point() or groups.is_complex() or groups.dtype == torch.bool:
         raise TypeError(f"`groups` should be integer task ids; found dtype {groups.dtype}")
     if values.shape != groups.shape:
+        hint = "; `values` should be one loss an example (reduction='none')"
         raise ValueError(
             f"`groups` should have the shape {tuple(values.shape)} of `values`; "
-            f"found {tuple(groups.shape)}"
+            f"found {tuple(groups.shape)}{hint if values.ndim == 0 else ''}"
         )
     if num_groups < 1:
         raise ValueError(f"`num_groups` should be at least 1; found {num_groups}")
     with _full_precision(values):
         values = _at_least_float32(values).flatten()
         ids = groups.to(values.device).flatten().long()
-        taken = (ids >= 0) & (ids < num_groups)
         # Ignored entries go to one more segment, which is cut off: shapes stay static.
-        ids = torch.where(taken, ids, num_groups)
-        values = torch.where(taken, values, 0.0)
+        segments = ids.clamp(min=-1) + 1
         # One by one, 1e5 losses added in float32 would lose three of its seven digits.
         wide = values if values.device.type == "mps" else values.double()
         zeros = wide.new_zeros(num_groups + 1)
-        sums = zeros.index_add(0, ids, wide)[:num_groups].to(values.dtype)
-        counts = zeros.index_add(0, ids, torch.ones_like(wide))[:num_groups].to(values.dtype)
+        try:
+            sums = zeros.index_add(0, segments, wide)[1:].to(values.dtype)
+            counts = zeros.index_add(0, segments, torch.ones_like(wide))[1:].to(values.dtype)
+        except IndexError as error:
+            raise ValueError(
+                f"`groups` should be task ids from 0 to {num_groups - 1} (negative ones are left "
+                f"out); found {int(ids.max())}"
+            ) from error
     return TaskSums(sums, counts.detach())
 
 
@@ -165,6 +172,46 @@ def grouped_risks(
         task_sums(values, groups, num_groups),
         process_group=process_group,
         gradient_reduction=gradient_reduction,
+    )
+
+
+def mean_risks(
+    means: Tensor,
+    counts: Tensor,
+    *,
+    process_group: ProcessGroup = None,
+    gradient_reduction: GradientReduction = "mean",
+) -> TaskRisks:
+    """Global per-task risks from this rank's own means and how many examples each is over.
+
+    For losses that are averaged already: under data parallelism, local means passed to a balancer
+    as they are would be weighted by each rank for itself.
+
+    Args:
+        means: ``[T]`` mean loss of each task on this rank; anything, NaN too, where the count is 0.
+        counts: ``[T]`` examples of each task on this rank.
+        process_group: as in `global_risks`.
+        gradient_reduction: as in `global_risks`.
+
+    Returns:
+        Risks, presence and counts ``[T]``.
+
+    Raises:
+        TypeError: means that are not floating.
+        ValueError: shapes that differ, and as `global_risks`.
+    """
+    if not means.is_floating_point():
+        raise TypeError(f"`means` should be floating; found dtype {means.dtype}")
+    if counts.shape != means.shape:
+        raise ValueError(
+            f"`counts` should have the shape {tuple(means.shape)} of `means`; "
+            f"found {tuple(counts.shape)}"
+        )
+    means = _at_least_float32(means)
+    counts = counts.detach().to(means)
+    sums = torch.where(counts > 0, means, 0.0) * counts
+    return global_risks(
+        TaskSums(sums, counts), process_group=process_group, gradient_reduction=gradient_reduction
     )
 
 

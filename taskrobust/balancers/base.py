@@ -134,7 +134,9 @@ class Balancer(nn.Module, ABC):
     ) -> Tensor:
         """What `forward` does."""
         if not isinstance(losses, Tensor):
-            raise TypeError(f"`losses` should be a tensor; found {type(losses).__name__}")
+            raise TypeError(
+                f"`losses` should be a tensor; found {type(losses).__name__} (torch.stack(losses)?)"
+            )
         device = losses.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
@@ -201,12 +203,19 @@ class Balancer(nn.Module, ABC):
         return f"num_tasks={self.num_tasks}{scale}"
 
     def get_extra_state(self) -> Any:
-        """The counts of steps and of skipped steps, as a tensor so that safetensors can hold it."""
-        return torch.tensor([self.step, self.skipped])
+        """Steps, skipped steps and T, as a tensor so that safetensors can hold it."""
+        return torch.tensor([self.step, self.skipped, self.num_tasks])
 
     def set_extra_state(self, state: Any) -> None:
-        """Restore what `get_extra_state` gave."""
-        self.step, self.skipped = (int(n) for n in state)
+        """Restore what `get_extra_state` gave.
+
+        Raises:
+            ValueError: the state of another number of tasks.
+        """
+        step, skipped, tasks = (int(n) for n in state)
+        if tasks != self.num_tasks:
+            raise ValueError(f"the state is of {tasks} tasks; this balancer has {self.num_tasks}")
+        self.step, self.skipped = step, skipped
         self.last = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -266,7 +275,8 @@ class Balancer(nn.Module, ABC):
         )
         raise NonFiniteRiskError(
             f"non-finite task risk at step {self.step}: {found}; nothing has been updated "
-            "(nonfinite='skip' would leave such steps out)"
+            "(a mean over no example? pass `present`, or use grouped_risks; nonfinite='skip' would "
+            "leave such steps out)"
         )
 
 

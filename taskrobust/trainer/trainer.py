@@ -76,6 +76,11 @@ class TaskRobustTrainer(RiskEvaluation):
         balancer_lr: float | None = None,
         **kwargs: Any,
     ) -> None:
+        if not isinstance(balancer, Balancer):
+            raise TypeError(
+                "`balancer` should be a Balancer, such as create_balancer('minimax', T); "
+                f"found {balancer!r}"
+            )
         if accumulation not in ("exact", "micro"):
             raise ValueError(f"`accumulation` should be 'exact' or 'micro'; found {accumulation!r}")
         if kwargs.get("compute_loss_func") is not None:

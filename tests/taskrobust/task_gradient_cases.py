@@ -75,7 +75,7 @@ def of_global_risks(model):
 
 def token_groups(model):
     values = model.heads[0](model()).square().squeeze(2)
-    groups = torch.arange(values.numel()).view_as(values) % (TASKS + 1)
+    groups = torch.arange(values.numel()).view_as(values) % (TASKS + 1) - 1
     return global_risks(task_sums(values, groups, TASKS)).risks, model.shared
 
 

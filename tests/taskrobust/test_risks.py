@@ -18,6 +18,7 @@ from taskrobust.risks import (
     all_sum,
     global_risks,
     grouped_risks,
+    mean_risks,
     num_ranks,
     task_sums,
 )
@@ -28,14 +29,14 @@ INTEGERS = [np.uint8, np.int8, np.int16, np.int32, np.int64]
 
 @st.composite
 def batches(draw, max_side=5):
-    """Values, task ids of the same shape (some out of range, there NaN or infinite) and T."""
+    """Values, task ids of the same shape (some negative, there NaN or infinite) and T."""
     shape = draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=max_side))
     num_groups = draw(st.integers(1, 5))
     dtype = draw(st.sampled_from(INTEGERS))
     low = 0 if dtype is np.uint8 else -3
-    groups = draw(hnp.arrays(dtype, shape, elements=st.integers(low, num_groups + 2)))
+    groups = draw(hnp.arrays(dtype, shape, elements=st.integers(low, num_groups - 1)))
     values = draw(hnp.arrays(np.float64, shape, elements=st.floats(-100, 100)))
-    ignored = (groups < 0) | (groups >= num_groups)
+    ignored = groups < 0
     junk = draw(st.sampled_from([math.nan, math.inf, -math.inf, 7.0]))
     values = np.where(ignored, junk, values)
     return torch.tensor(values), torch.tensor(groups), num_groups
@@ -93,7 +94,7 @@ def test_the_gradient_of_a_risk_is_one_over_the_count_on_its_members(batch):
 def test_gradients_of_any_order_are_those_of_finite_differences():
     torch.manual_seed(0)
     values = torch.randn(7, dtype=torch.float64, requires_grad=True)
-    groups = torch.tensor([0, 2, 2, -1, 0, 2, 5])
+    groups = torch.tensor([0, 2, 2, -1, 0, 2, -100])
 
     def cubed(values):
         return grouped_risks(values, groups, 4).risks.pow(3).sum()
@@ -104,7 +105,7 @@ def test_gradients_of_any_order_are_those_of_finite_differences():
 
 def test_ignored_entries_get_gradient_zero_though_their_value_is_nan():
     values = torch.tensor([1.0, math.nan, 3.0, math.inf], requires_grad=True)
-    grouped_risks(values, torch.tensor([0, -100, 0, 9]), 2).risks.sum().backward()
+    grouped_risks(values, torch.tensor([0, -100, 0, -1]), 2).risks.sum().backward()
     assert values.grad.tolist() == [0.5, 0.0, 0.5, 0.0]
 
 
@@ -146,7 +147,7 @@ def test_compiled_without_a_graph_break_is_eager(dtype):
     compiled = torch.compile(grouped_risks, backend="aot_eager", fullgraph=True)
     torch.manual_seed(0)
     for size in (5, 9, 12):  # the second size makes the graph dynamic
-        groups = torch.randint(-1, 5, (2, size))
+        groups = torch.randint(-2, 4, (2, size))
         found, expected = [], []
         for function, results in ((compiled, found), (grouped_risks, expected)):
             torch.manual_seed(size)
@@ -221,3 +222,20 @@ def test_wrong_arguments_are_named(change, error, message):
     vars(arguments).update(change)
     with pytest.raises(error, match=message):
         grouped_risks(**vars(arguments))
+
+
+@pytest.mark.parametrize("task", [3, 4, 1000])
+def test_a_task_id_of_the_number_of_tasks_or_more_is_an_error(task):
+    groups = torch.tensor([0, task, -100])
+    with pytest.raises(ValueError, match=rf"task ids from 0 to 2 .* found {task}"):
+        task_sums(torch.ones(3), groups, 3)
+
+
+def test_means_with_counts_are_the_risks_of_the_examples():
+    values, groups = torch.tensor([1.0, 3.0, 5.0, 9.0]), torch.tensor([0, 0, 2, 2])
+    expected = grouped_risks(values, groups, 3)
+    means = torch.tensor([2.0, math.nan, 7.0], requires_grad=True)
+    found = mean_risks(means, torch.tensor([2, 0, 2]))
+    torch.testing.assert_close(found, expected)
+    found.risks.sum().backward()
+    assert means.grad.tolist() == [1, 0, 1]
