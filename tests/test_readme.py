@@ -1,5 +1,6 @@
 """The README's code runs as it stands, and does what the README says."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from taskrobust import list_balancers, sharp_constant
+from taskrobust import GroupDRO, cross_entropy, grouped_risks, list_balancers, sharp_constant
 from taskrobust.balancers import balancer_info
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +35,7 @@ def own_problem():
 
 
 def test_every_snippet_is_run_here():
-    assert len(SNIPPETS) == 4
+    assert len(SNIPPETS) == 6
 
 
 def test_library_snippet_keeps_its_promise(library):
@@ -53,10 +54,32 @@ def test_torch_snippet_keeps_its_promise():
     assert found["model"].weight.grad.abs().max() > 0
 
 
+def test_accumulation_snippet_takes_one_step():
+    found = run_snippet_with("plan_accumulation")
+    assert found["balancer"].step == 1
+    features, labels, tasks = (torch.cat(column) for column in zip(*found["batches"], strict=True))
+    again = copy.deepcopy(found["model"])
+    again.zero_grad()
+    balancer = GroupDRO(3)
+    losses = cross_entropy(again(features), labels)
+    balancer(grouped_risks(losses, tasks, 3)).backward()
+    torch.testing.assert_close(found["model"].weight.grad, again.weight.grad)
+
+
+def test_balancers_by_name_weight_a_step():
+    found = run_snippet_with("create_balancer")
+    heads = torch.nn.Linear(16, 3)
+    for balancer in found["balancers"]:
+        risks = heads(found["trunk"](torch.randn(4, 8))).square().mean(0)
+        balancer(risks).backward()
+        torch.testing.assert_close(balancer.last.weights.sum(), torch.tensor(1.0))
+
+
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
 def test_trainer_snippet_trains_and_names_its_tasks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trainer = run_snippet_with("TaskRobustTrainer")["trainer"]
+    assert "weight/verbs" in trainer.state.log_history[0]
     assert trainer.state.global_step == 12  # 64 examples, 8 a batch, 2 batches a step, 3 epochs
     assert trainer.balancer.step == 12
     assert "eval_risk/verbs" in trainer.evaluate(trainer.train_dataset)
