@@ -38,7 +38,7 @@ def test_a_folder_of_another_tag_table_is_refused(prepared_folder, tmp_path):
     copy = shutil.copytree(prepared_folder, tmp_path / "copy")
     report = json.loads((copy / "report.json").read_text())
     (copy / "report.json").write_text(json.dumps({**report, "tag_table": "old"}))
-    with pytest.raises(ConfigurationError, match="tag table 'old'.*prepare it again"):
+    with pytest.raises(ConfigurationError, match=r"tag table 'old'.*prepare it again"):
         Prepared(copy)
 
 

@@ -1,0 +1,302 @@
+"""Tiny runs: eight steps of one layer of 16, with dropout."""
+
+import copy
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from experiments.bert import pretrain as pretraining
+from experiments.bert.data import Prepared, held_out_batches
+from experiments.bert.evaluation import class_sums
+from experiments.bert.model import PosBertForPreTraining
+from experiments.bert.pretrain import RESULT, in_order, pretrain, run_folder
+from experiments.bert.tags import TASKS
+from experiments.configuration import ConfigurationError, dump
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ARMS = ("average", "minimax", "excess")
+MORE = (
+    "arms.group-dro={balancer: group-dro}",
+    "arms.gradnorm={balancer: gradnorm}",
+    "arms.uncertainty={balancer: uncertainty}",
+    "arms.dwa={balancer: dwa, options: {window: 2}}",
+)
+
+
+class Recorded:
+    """What every training saw, by the folder of the run."""
+
+    def __init__(self):
+        self.parameters, self.batches = {}, {}
+
+    def trainer(self):
+        """The trainer, recording."""
+        recorded = self
+
+        class Trainer(pretraining._OrderedTrainer):
+            def train(self, *args, **kwargs):
+                initial = copy.deepcopy(self.model.state_dict())
+                recorded.parameters[self.args.output_dir] = initial
+                return super().train(*args, **kwargs)
+
+            def training_step(self, model, inputs, *args):
+                seen = recorded.batches.setdefault(self.args.output_dir, [])
+                seen.append({name: values.clone() for name, values in inputs.items()})
+                return super().training_step(model, inputs, *args)
+
+        return Trainer
+
+
+def weights(folder):
+    return PosBertForPreTraining.from_pretrained(folder / "model").state_dict()
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+def losses(result):
+    return [(row["step"], row["loss"]) for row in result["history"] if "loss" in row]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny, prepared_folder):
+    """A folder with a run of each arm, their results, and what was recorded."""
+    out, recorded, study = tmp_path_factory.mktemp("out"), Recorded(), tiny()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretraining, "_OrderedTrainer", recorded.trainer())
+        found = {arm: pretrain(study, prepared_folder, out, arm, 0) for arm in ARMS}
+    torch.set_num_threads(threads)
+    return out, found, recorded
+
+
+def recorded_of(recorded, out, arm, what):
+    return getattr(recorded, what)[str(run_folder(out, arm, 0) / "checkpoints")]
+
+
+def test_all_arms_of_a_seed_share_initial_parameters_and_masked_batches(finished):
+    out, _, recorded = finished
+    start = recorded_of(recorded, out, "average", "parameters")
+    batches = recorded_of(recorded, out, "average", "batches")
+    assert len(batches) == 8
+    for arm in ARMS[1:]:
+        assert same(recorded_of(recorded, out, arm, "parameters"), start)
+        for one, other in zip(recorded_of(recorded, out, arm, "batches"), batches, strict=True):
+            assert same(one, other)
+    ends = [weights(run_folder(out, arm, 0)) for arm in ARMS]
+    assert not any(same(end, start) for end in ends)
+    assert not same(ends[0], ends[1])
+    assert not same(ends[1], ends[2])
+
+
+def test_another_seed_has_other_parameters_and_the_same_batches(
+    finished, monkeypatch, tmp_path, tiny, prepared_folder
+):
+    out, _, first = finished
+    second = Recorded()
+    monkeypatch.setattr(pretraining, "_OrderedTrainer", second.trainer())
+    pretrain(tiny(), prepared_folder, tmp_path, "average", 1)
+    (parameters,), (batches,) = second.parameters.values(), second.batches.values()
+    assert not same(parameters, recorded_of(first, out, "average", "parameters"))
+    for one, other in zip(batches, recorded_of(first, out, "average", "batches"), strict=True):
+        assert same(one, other)
+
+
+def test_a_result_holds_the_held_out_risks_of_the_saved_model(finished, tiny, prepared_folder):
+    out, found, _ = finished
+    prepared = Prepared(prepared_folder)
+    for arm in ARMS:
+        folder = run_folder(out, arm, 0)
+        model = PosBertForPreTraining.from_pretrained(folder / "model")
+        for split in ("valid", "test"):
+            if not prepared.has(split):
+                continue
+            batches = held_out_batches(tiny(), prepared, split, 8)
+            measured = class_sums(model, batches, "cpu")
+            risks = measured.sums.sum(0) / measured.counts.sum(0)
+            for c, name in enumerate(TASKS):
+                value = found[arm][split]["risks"][name]["value"]
+                assert value == pytest.approx(risks[c], rel=1e-5)
+            np.testing.assert_array_equal(
+                np.load(folder / f"{split}.npz")["counts"], measured.counts
+            )
+
+
+def test_a_result_says_how_it_was_made(finished, tiny):
+    _, found, _ = finished
+    result = found["minimax"]
+    assert (result["arm"], result["seed"], result["resumed_from"]) == ("minimax", 0, None)
+    assert result["configuration"] == dump(tiny())
+    assert result["versions"]["torch"] == torch.__version__
+    assert [step for step, _ in losses(result)] == list(range(1, 9))
+    logged = [row for row in result["history"] if "loss" in row]
+    for name in TASKS:
+        assert f"weight/{name}" in logged[0]
+    total = [sum(row[f"weight/{name}"] for name in TASKS) for row in logged]
+    assert total == pytest.approx([1.0] * 8, abs=1e-5)
+
+
+def test_the_model_and_its_tokenizer_load_without_us(finished):
+    folder = run_folder(finished[0], "average", 0) / "model"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForMaskedLM.from_pretrained(folder)
+    assert model.config.vocab_size == len(tokenizer)
+    text = tokenizer("The cat sleeps.", return_tensors="pt")
+    assert model(**text).logits.shape[-1] == len(tokenizer)
+
+
+def test_a_finished_run_is_read_back(finished, monkeypatch, tiny, prepared_folder):
+    out, found, _ = finished
+
+    def refuse(*_):
+        raise AssertionError("something was computed")
+
+    monkeypatch.setattr(pretraining, "training_data", refuse)
+    for arm in ARMS:
+        again = pretrain(tiny(), prepared_folder, out, arm, 0)
+        assert again == json.loads(json.dumps(found[arm]))
+
+
+def test_a_folder_of_another_configuration_is_refused_and_kept(finished, tiny, prepared_folder):
+    out, _, _ = finished
+    path = run_folder(out, "average", 0) / RESULT
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="holds a run of another configuration"):
+        pretrain(tiny("optimisation.steps=9"), prepared_folder, out, "average", 0)
+    assert path.read_bytes() == before
+
+
+def test_excess_risks_need_a_finished_reference(tmp_path, tiny, prepared_folder):
+    with pytest.raises(ConfigurationError, match="the reference arm has to be run first"):
+        pretrain(tiny(), prepared_folder, tmp_path, "excess", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_excess_risks_need_tasks_by_part_of_speech(finished, tmp_path, tiny, prepared_folder):
+    shutil.copytree(finished[0] / "average", tmp_path / "average")
+    with pytest.raises(ConfigurationError, match="no held-out risk of random 1"):
+        pretrain(tiny("grouping=random"), prepared_folder, tmp_path, "excess", 0)
+
+
+def test_weights_of_the_excess_arm_follow_risks_minus_those_of_the_reference(finished):
+    _, found, _ = finished
+    reference = [found["average"]["valid"]["risks"][name]["value"] for name in TASKS]
+    checked = 0
+    for row in found["excess"]["history"]:
+        if "loss" not in row or not all(row.get(f"weight/{name}") for name in TASKS):
+            continue
+        risks = np.array([row[f"risk/{name}"] for name in TASKS])
+        expected = np.exp(risks - reference)
+        weight = [row[f"weight/{name}"] for name in TASKS]
+        np.testing.assert_allclose(weight, expected / expected.sum(), rtol=1e-3)
+        checked += 1
+    assert checked > 0
+
+
+class Stopped(Exception):
+    """Instead of a killed process."""
+
+
+def stopping(step):
+    class Trainer(pretraining._OrderedTrainer):
+        def training_step(self, *args, **kwargs):
+            if self.state.global_step == step:
+                raise Stopped
+            return super().training_step(*args, **kwargs)
+
+    return Trainer
+
+
+@pytest.mark.parametrize("arm", ["minimax", "group-dro", "gradnorm", "uncertainty", "dwa"])
+def test_a_run_that_is_stopped_goes_on_to_the_same_parameters(
+    monkeypatch, tmp_path, tiny, prepared_folder, arm
+):
+    study = tiny(*MORE)
+    straight = pretrain(study, prepared_folder, tmp_path / "straight", arm, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "_OrderedTrainer", stopping(6))
+        with pytest.raises(Stopped):
+            pretrain(study, prepared_folder, tmp_path / "stopped", arm, 0)
+    assert not (run_folder(tmp_path / "stopped", arm, 0) / RESULT).exists()
+    resumed = pretrain(study, prepared_folder, tmp_path / "stopped", arm, 0)
+    assert resumed["resumed_from"] == "checkpoint-4"
+    ends = [weights(run_folder(tmp_path / name, arm, 0)) for name in ("straight", "stopped")]
+    assert same(*ends)
+    assert losses(resumed) == losses(straight)
+    assert resumed["valid"] == straight["valid"]
+
+
+def test_a_run_stopped_before_its_result_is_evaluated_only(
+    finished, monkeypatch, tmp_path, tiny, prepared_folder
+):
+    def stop(*_):
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "_held_out", stop)
+        with pytest.raises(Stopped):
+            pretrain(tiny(), prepared_folder, tmp_path, "minimax", 0)
+    monkeypatch.setattr(pretraining, "_OrderedTrainer", stopping(8))
+    result = pretrain(tiny(), prepared_folder, tmp_path, "minimax", 0)
+    assert result["resumed_from"] == "checkpoint-8"
+    assert result["valid"] == finished[1]["minimax"]["valid"]
+    assert losses(result) == losses(finished[1]["minimax"])
+
+
+def test_next_sentence_prediction_and_other_can_be_tasks(tmp_path, tiny, prepared_folder):
+    study = tiny("next_sentence=task", "other_is_task=true", "optimisation.steps=2")
+    result = pretrain(study, prepared_folder, tmp_path, "minimax", 0)
+    (first, *_) = (row for row in result["history"] if "loss" in row)
+    assert first["risk/next sentence"] == pytest.approx(np.log(2), abs=0.1)
+    assert first["risk/other"] == pytest.approx(np.log(200), abs=0.3)
+
+
+def test_micro_batches_change_nothing_but_the_rounding(tmp_path, tiny, prepared_folder):
+    # Without dropout; the exact two passes make one large batch of the parts.
+    overrides = ("model.dropout=0.0", "optimisation.steps=4")
+    ends = []
+    for number, size in enumerate(("8", "2")):
+        study = tiny(*overrides, f"optimisation.micro_batch_size={size}")
+        ends.append(losses(pretrain(study, prepared_folder, tmp_path / str(number), "minimax", 0)))
+    for (_, one), (_, other) in zip(*ends, strict=True):
+        assert other == pytest.approx(one, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "arm", "message"),
+    [
+        (["optimisation.micro_batch_size=3"], "average", r"batch_size` should be a multiple"),
+        (["arms.bad={balancer: averag}"], "bad", r"arm .*averag"),
+        (["arms.bad={balancer: minimax, options: {beta: 1}}"], "bad", r"arm .*beta"),
+        (["arms.bad={balancer: minimax, options: {alpha: -1}}"], "bad", r"arm .*alpha"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_written(
+    tmp_path, tiny, prepared_folder, overrides, arm, message
+):
+    with pytest.raises(ConfigurationError, match=message):
+        pretrain(tiny(*overrides), prepared_folder, tmp_path, arm, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_references_come_before_the_arms_that_need_them(tiny):
+    study = tiny("arms.last={balancer: minimax, reference: excess}")
+    order = in_order(study, ["last", "excess", "minimax", "average"])
+    assert sorted(order) == ["average", "excess", "last", "minimax"]
+    assert order.index("average") < order.index("excess") < order.index("last")
+    assert in_order(study, ["minimax", "excess", "minimax"]) == ["minimax", "excess"]
+
+
+def test_unknown_arms_and_circles_of_references_are_refused(tiny):
+    with pytest.raises(ConfigurationError, match="unknown arm 'avrage' .*average, minimax"):
+        in_order(tiny(), ["average", "avrage"])
+    study = tiny("arms.excess.reference=excess")
+    with pytest.raises(ConfigurationError, match="circle; found excess → excess"):
+        in_order(study, ["excess"])
