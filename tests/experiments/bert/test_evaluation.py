@@ -8,15 +8,15 @@ import torch
 from scipy.stats import binomtest
 
 from experiments.bert import evaluation
-from experiments.bert.batches import MaskingCollator
 from experiments.bert.configuration import ModelSize
 from experiments.bert.evaluation import ClassSums, class_sums, summarise
 from experiments.bert.groupings import PosGroups
 from experiments.bert.model import PosBertForPreTraining, bert_config
 from experiments.bert.tags import CLASSES, NUM_TASKS, OTHER, TASKS
-from tests.experiments.bert.test_batches import CLS, MASK, PAD, SEP, VOCABULARY, instances
+from tests.experiments.bert.instances import VOCABULARY, collator, instances
 
-NOUN, INTERJECTION = TASKS.index("noun"), TASKS.index("interjection")
+INTERJECTION = TASKS.index("interjection")
+masked = collator(max_predictions=6, task_of_piece=PosGroups())
 
 
 def measured(n=40, seed=0, pieces=4.0):
@@ -27,20 +27,6 @@ def measured(n=40, seed=0, pieces=4.0):
     return ClassSums(counts * means, counts, rng.exponential(0.7, size=n))
 
 
-def collator():
-    return MaskingCollator(
-        vocabulary=VOCABULARY,
-        mask_id=MASK,
-        pad_id=PAD,
-        special_ids=(CLS, SEP, PAD),
-        sequence_length=40,
-        max_predictions=6,
-        probability=0.15,
-        seed=0,
-        task_of_piece=PosGroups(),
-    )
-
-
 @pytest.mark.parametrize("mode", ["added", "task", "off"])
 def test_sums_are_those_of_every_instance_and_class(mode):
     torch.manual_seed(0)
@@ -48,13 +34,13 @@ def test_sums_are_those_of_every_instance_and_class(mode):
     config = bert_config(size, VOCABULARY, next_sentence=mode, next_sentence_task=9)
     model = PosBertForPreTraining(config)
     rows = instances(11)
-    batches = [collator()(rows[:7]), collator()(rows[7:])]
+    batches = [masked(rows[:7]), masked(rows[7:])]
     found = class_sums(model, batches, "cpu")
     assert found.sums.shape == found.counts.shape == (11, 10)
     sums, counts, pairs = np.zeros((11, 10)), np.zeros((11, 10)), []
     model.eval()
     for row, instance in enumerate(rows):
-        batch = collator()([instance])
+        batch = masked([instance])
         names = ("input_ids", "attention_mask", "token_type_ids")
         hidden = model.bert(**{name: batch[name] for name in names})
         logs = model.cls.predictions(hidden[0])[0].log_softmax(-1)
@@ -76,7 +62,7 @@ def test_dropout_is_off():
     torch.manual_seed(0)
     size = ModelSize(layers=1, hidden=16, heads=2, positions=40, dropout=0.5)
     model = PosBertForPreTraining(bert_config(size, VOCABULARY)).train()
-    batches = [collator()(instances(5))]
+    batches = [masked(instances(5))]
     first, second = (class_sums(model, batches, "cpu") for _ in range(2))
     np.testing.assert_array_equal(first.sums, second.sums)
 

@@ -200,7 +200,7 @@ def test_weights_of_the_excess_arm_follow_risks_minus_those_of_the_reference(fin
     assert checked > 0
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Instead of a killed process."""
 
 
@@ -208,7 +208,7 @@ def stopping(step):
     class Trainer(pretraining._OrderedTrainer):
         def training_step(self, *args, **kwargs):
             if self.state.global_step == step:
-                raise Stopped
+                raise StoppedError
             return super().training_step(*args, **kwargs)
 
     return Trainer
@@ -222,7 +222,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_parameters(
     straight = pretrain(study, prepared_folder, tmp_path / "straight", arm, 0)
     with monkeypatch.context() as patch:
         patch.setattr(pretraining, "_OrderedTrainer", stopping(6))
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             pretrain(study, prepared_folder, tmp_path / "stopped", arm, 0)
     assert not (run_folder(tmp_path / "stopped", arm, 0) / RESULT).exists()
     resumed = pretrain(study, prepared_folder, tmp_path / "stopped", arm, 0)
@@ -237,11 +237,11 @@ def test_a_run_stopped_before_its_result_is_evaluated_only(
     finished, monkeypatch, tmp_path, tiny, prepared_folder
 ):
     def stop(*_):
-        raise Stopped
+        raise StoppedError
 
     with monkeypatch.context() as patch:
         patch.setattr(pretraining, "_held_out", stop)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             pretrain(tiny(), prepared_folder, tmp_path, "minimax", 0)
     monkeypatch.setattr(pretraining, "_OrderedTrainer", stopping(8))
     result = pretrain(tiny(), prepared_folder, tmp_path, "minimax", 0)
@@ -295,7 +295,7 @@ def test_references_come_before_the_arms_that_need_them(tiny):
 
 
 def test_unknown_arms_and_circles_of_references_are_refused(tiny):
-    with pytest.raises(ConfigurationError, match="unknown arm 'avrage' .*average, minimax"):
+    with pytest.raises(ConfigurationError, match=r"unknown arm 'avrage' .*average, minimax"):
         in_order(tiny(), ["average", "avrage"])
     study = tiny("arms.excess.reference=excess")
     with pytest.raises(ConfigurationError, match="circle; found excess → excess"):
