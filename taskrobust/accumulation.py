@@ -7,10 +7,12 @@ balancer once, and fixes the coefficients; the second pass, with graph, then cos
 (about a third more in all). The result equals one large batch on one process.
 """
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -96,8 +98,9 @@ def plan_accumulation(
             plan.loss(forward(batch)).backward()
         optimizer.step()
 
-    The random state (of the CPU and of the current accelerator) is put back afterwards, so that the
-    second pass draws the same dropout masks if it runs the same forwards in the same order.
+    The random states (torch's on the CPU and on the current accelerator, NumPy's global one and
+    Python's) are put back afterwards, so that the second pass draws the same dropout masks if it
+    runs the same forwards in the same order.
 
     Args:
         balancer: asked once, in its current mode.
@@ -208,20 +211,26 @@ def _rehearsal(model: nn.Module | None) -> Iterator[None]:
     """Put random states and the model's buffers back afterwards, however the pass ends."""
     # Some modules write into a buffer, others replace it: both the object and its content go back.
     buffers = [
-        (module, name, buffer, buffer.detach().clone())
+        (module._buffers, name, buffer, None if buffer is None else buffer.detach().clone())
         for module in (() if model is None else model.modules())
-        for name, buffer in module.named_buffers(recurse=False)
+        for name, buffer in module._buffers.items()
     ]
+    # DDP broadcasts buffers in the first forward after a synchronised one: the second pass's, too.
+    broadcast = getattr(model, "require_forward_param_sync", None)
+    drawn = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state that models draw from
     try:
         with torch.random.fork_rng(**_devices()):
             yield
     finally:
-        for module, name, buffer, before in buffers:
-            module.register_buffer(
-                name, buffer, persistent=name not in module._non_persistent_buffers_set
-            )
-            with torch.no_grad():
-                buffer.copy_(before)
+        random.setstate(drawn[0])
+        np.random.set_state(drawn[1])  # noqa: NPY002
+        if model is not None and broadcast is not None:
+            model.require_forward_param_sync = broadcast
+        for holder, name, buffer, before in buffers:
+            holder[name] = buffer
+            if buffer is not None and before is not None:
+                with torch.no_grad():
+                    buffer.copy_(before)
 
 
 def _check_sums(local: object) -> None:

@@ -44,7 +44,16 @@ class TaskSums(NamedTuple):
     counts: Tensor  # of the dtype of the sums, without graph
 
     def plus(self, other: "TaskSums") -> "TaskSums":
-        """Sums and counts of both, as of one batch."""
+        """Sums and counts of both, as of one batch.
+
+        Raises:
+            ValueError: another number of entries; auxiliary losses belong in all batches or none.
+        """
+        if self.sums.shape != other.sums.shape:
+            raise ValueError(
+                f"`other` should have {self.sums.numel()} sums; found {other.sums.numel()} "
+                "(auxiliary losses in some batches only?)"
+            )
         return TaskSums(self.sums + other.sums, self.counts + other.counts)
 
 
@@ -256,7 +265,10 @@ def num_ranks(process_group: ProcessGroup = None) -> int:
     """Number of ranks of a group; 1 without an initialised `torch.distributed`."""
     if not (dist.is_available() and dist.is_initialized()):
         return 1
-    return dist.get_world_size(process_group)
+    ranks = dist.get_world_size(process_group)
+    if ranks < 1:  # torch's answer to a rank outside
+        raise ValueError("`process_group` should include this rank; found a group without it")
+    return ranks
 
 
 def all_sum(tensor: Tensor, process_group: ProcessGroup = None) -> Tensor:

@@ -218,6 +218,12 @@ class Balancer(nn.Module, ABC):
         self.step, self.skipped = step, skipped
         self.last = None
 
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """As `torch.nn.Module`; in float32 or wider, even if torch's default is half precision."""
+        if tensor is not None and tensor.is_floating_point() and tensor.dtype.itemsize < 4:
+            tensor = tensor.float()
+        super().register_buffer(name, tensor, persistent)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         def keep_precise(tensor: Tensor) -> Tensor:
             moved = fn(tensor)

@@ -182,8 +182,9 @@ class GradNorm(Balancer):
         weights = self.task_weights
         risks, norms = risks.to(weights.dtype), norms.to(weights.dtype)
         first = present & torch.isnan(self.initial_risks) & (risks > 0) & torch.isfinite(risks)
-        self.initial_risks = torch.where(first, risks, self.initial_risks)
-        progress = risks / self.initial_risks
+        initial = self.initial_risks
+        self.initial_risks = torch.where(first, risks.to(initial.dtype), initial)
+        progress = risks / self.initial_risks.to(weights.dtype)
         usable = present & torch.isfinite(norms) & torch.isfinite(progress) & (progress >= 0)
         rates = progress / _mean(progress, usable)
         sizes = weights * norms

@@ -59,7 +59,8 @@ class Minimax(Balancer):
         nonfinite: as in `Balancer`.
 
     Raises:
-        ValueError: arguments out of range, or that contradict each other.
+        ValueError: arguments out of range, or that contradict each other; at a call, a sharpness
+            that is infinite with mode "attached".
 
     >>> balancer = Minimax(3, tolerance=0.1)
     >>> losses = torch.tensor([0.2, 0.9, 0.4], requires_grad=True)
@@ -129,11 +130,15 @@ class Minimax(Balancer):
         task_gradients: Tensor | None,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor, Tensor]:
         alpha = self.alpha()
+        if self.mode == "attached" and alpha > torch.finfo(risks.dtype).max:
+            raise ValueError(f"`alpha` should be finite with mode 'attached'; found {alpha}")
         scale = risks.new_full((), self.scale)
         with torch.no_grad():
             fixed = risks.detach()
+            eligible = self._eligible(
+                present, counts
+            )  # first: it may raise, the next changes state
             signal = self._signal(fixed, present)
-            eligible = self._eligible(present, counts)
             if alpha > 0:
                 # -inf takes no weight, at half the cost of a mask; with no task, weights are 0.
                 signal = torch.where(eligible, signal, -math.inf)
@@ -142,7 +147,9 @@ class Minimax(Balancer):
                 weights = on_simplex(torch.ones_like(signal), eligible)
             value = torch.sum(weights * fixed)
             if self.mode == "attached":
-                weights = weights * (1 + alpha * (fixed - value))
+                # Without weight, no matter how far below: alpha * drop may overflow.
+                slopes = weights * (1 + alpha * (fixed - value))
+                weights = torch.where(weights > 0, slopes, weights)
             coefficients = weights if self.scale == 1 else self.scale * weights
         loss = torch.sum(coefficients * risks)
         if self.mode == "attached":  # whose value is that of the softmax weights

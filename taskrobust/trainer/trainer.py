@@ -164,6 +164,10 @@ class TaskRobustTrainer(RiskEvaluation):
         found: tuple[list[Any], Any] = super().get_batch_samples(
             epoch_iterator, num_batches, device
         )
+        if len(found[0]) < num_batches:
+            # Data without a length has ended. The Trainer takes no step for such a rest, but would
+            # leave its gradients to the next step.
+            found = [], None
         self._micro_batches = found[0]
         self._plan = None
         self._skipped = False
@@ -248,11 +252,18 @@ class TaskRobustTrainer(RiskEvaluation):
                 "task; launch with torchrun --nproc-per-node "
                 f"{self.args.n_gpu}, or set CUDA_VISIBLE_DEVICES"
             )
-        if self.is_deepspeed_enabled and self.balancer.param_groups():
+        if self._shards_optimizer() and self.balancer.param_groups():
             raise ValueError(
-                f"{type(self.balancer).__name__} has parameters of its own, which DeepSpeed's "
-                "optimizer cannot hold; use DDP or FSDP, or another balancer"
+                f"{type(self.balancer).__name__} has parameters of its own, which the sharded "
+                "optimizer of DeepSpeed and FSDP 2 cannot hold; use DDP or FSDP 1, or another "
+                "balancer"
             )
+
+    def _shards_optimizer(self) -> bool:
+        """Whether the optimiser may hold nothing but parameters of the wrapped model."""
+        if not self.is_fsdp_enabled:
+            return bool(self.is_deepspeed_enabled)
+        return getattr(self.accelerator.state.fsdp_plugin, "fsdp_version", 1) == 2
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """As `Trainer`; what an earlier run left at this step counts as a checkpoint no more."""

@@ -1,12 +1,14 @@
 """The first pass of an accumulated step leaves nothing behind but its plan."""
 
 import copy
+import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from taskrobust import Average, Minimax, plan_accumulation
+from taskrobust import Average, Minimax, plan_accumulation, task_sums
 from tests.taskrobust.accumulation_cases import (
     TASKS,
     Learned,
@@ -94,3 +96,45 @@ def test_buffers_are_put_back_even_if_the_pass_fails():
     with pytest.raises(ValueError, match="more than 1 value"):
         plan_accumulation(Average(TASKS), forward_of(model), batches, model=model)
     assert model[2].num_batches_tracked == 0
+
+
+class Lazy(nn.Module):
+    """Sets a buffer in the first pass that was none before, and draws with NumPy and Python."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", None)
+        self.draws = []
+
+    def forward(self, x):
+        if self.mean is None:
+            self.mean = x.detach().mean()
+        self.draws.append((np.random.rand(), random.random()))  # noqa: NPY002
+        return x
+
+
+def test_buffers_that_were_none_and_other_random_states_go_back():
+    lazy = Lazy()
+    model = nn.Sequential(nn.Linear(3, 2), lazy)
+
+    def forward(batch):
+        return task_sums(model(batch).sum(1), torch.tensor([0, 1]), 2)
+
+    batches = [torch.randn(2, 3), torch.randn(2, 3)]
+    plan = plan_accumulation(Average(2), forward, batches, model=model)
+    assert lazy.mean is None
+    for batch in batches:
+        plan.loss(forward(batch))
+    assert lazy.draws[:2] == lazy.draws[2:]
+
+
+def test_the_broadcast_of_buffers_is_left_to_the_second_pass():
+    model = nn.Linear(3, 2)
+    model.require_forward_param_sync = True
+
+    def forward(batch):
+        model.require_forward_param_sync = False  # as DDP's forward does
+        return task_sums(model(batch).sum(1), torch.tensor([0, 1]), 2)
+
+    plan_accumulation(Average(2), forward, [torch.randn(2, 3)], model=model)
+    assert model.require_forward_param_sync is True

@@ -239,3 +239,10 @@ def test_means_with_counts_are_the_risks_of_the_examples():
     torch.testing.assert_close(found, expected)
     found.risks.sum().backward()
     assert means.grad.tolist() == [1, 0, 1]
+
+
+def test_a_rank_outside_the_group_is_an_error_not_a_negated_gradient(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda group: -1)
+    with pytest.raises(ValueError, match="`process_group` should include this rank"):
+        grouped_risks(torch.ones(2), torch.tensor([0, 1]), 2)

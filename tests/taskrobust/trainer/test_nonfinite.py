@@ -141,7 +141,7 @@ def test_a_gradient_scaler_leaves_a_skipped_step_out_too(tmp_path):
     trainer.train()
     shorter = trained(tmp_path, data=without_step(data, 2), **{**CONSTANT, "max_steps": 5})
     actual, expected = state(trainer), state(shorter)
-    assert actual.pop("balancer._extra_state").tolist() == [5, 1]
+    assert actual.pop("balancer._extra_state").tolist()[:2] == [5, 1]
     expected.pop("balancer._extra_state")
     assert_same(actual, expected)
     assert scaler.get_scale() == 2.0**9  # the scaler took it for an overflow

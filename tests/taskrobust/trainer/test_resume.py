@@ -133,6 +133,18 @@ def test_epochs_of_data_without_a_length_end_too(tmp_path):
     assert trainer.balancer.ends.tolist() == [2, 4, 6]
 
 
+def test_the_rest_of_a_pass_over_data_without_a_length_takes_no_step(tmp_path):
+    trainer = trained(
+        tmp_path,
+        balancer=Counting(),
+        data=Stream(40),  # a pass is 5 batches of 8: one step of 4, and a rest
+        per_device_train_batch_size=8,
+        gradient_accumulation_steps=4,
+        max_steps=3,
+    )
+    assert trainer.balancer.step == trainer.state.global_step == 3
+
+
 def test_a_checkpoint_continues_in_an_object_that_has_trained(tmp_path):
     whole = saved(tmp_path, balancer="uncertainty")
     expected = state(whole)
