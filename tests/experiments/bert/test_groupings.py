@@ -75,6 +75,9 @@ def test_bands_are_as_large_as_the_classes_up_to_one_piece(counts, weights):
     counts, shares = np.asarray(counts), np.asarray(weights) / sum(weights)
     found = band_shares(counts, frequency_table(counts, shares))
     assert np.abs(found - shares).max() <= counts.max() / counts.sum() + 1e-12
+    order = np.argsort(-shares, kind="stable")
+    edges = np.cumsum(found[order]) - np.cumsum(shares[order])
+    assert np.abs(edges).max() <= counts.max() / counts.sum() / 2 + 1e-12
 
 
 @given(counts_of_pieces, st.permutations(list(SHARES)))

@@ -225,6 +225,7 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_parameters(
         with pytest.raises(StoppedError):
             pretrain(study, prepared_folder, tmp_path / "stopped", arm, 0)
     assert not (run_folder(tmp_path / "stopped", arm, 0) / RESULT).exists()
+    monkeypatch.setattr(pretraining, "_OrderedTrainer", stopping(0))  # not from the start
     resumed = pretrain(study, prepared_folder, tmp_path / "stopped", arm, 0)
     assert resumed["resumed_from"] == "checkpoint-4"
     ends = [weights(run_folder(tmp_path / name, arm, 0)) for name in ("straight", "stopped")]
@@ -243,7 +244,7 @@ def test_a_run_stopped_before_its_result_is_evaluated_only(
         patch.setattr(pretraining, "_held_out", stop)
         with pytest.raises(StoppedError):
             pretrain(tiny(), prepared_folder, tmp_path, "minimax", 0)
-    monkeypatch.setattr(pretraining, "_OrderedTrainer", stopping(8))
+    monkeypatch.setattr(pretraining, "_OrderedTrainer", stopping(0))
     result = pretrain(tiny(), prepared_folder, tmp_path, "minimax", 0)
     assert result["resumed_from"] == "checkpoint-8"
     assert result["valid"] == finished[1]["minimax"]["valid"]
