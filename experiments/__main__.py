@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"python -m experiments {options.command}", "experiments", error
         )
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        print("interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -79,7 +79,12 @@ def _add_table3(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=["cpu", "cuda"], default="cpu", help="where to time (default: cpu)"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/table3"), help="where to write")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/table3"),
+        help="where to write (default: runs/table3)",
+    )
     parser.set_defaults(run=partial(_table3, parser))
 
 

@@ -116,7 +116,7 @@ def test_an_interrupted_run_writes_nothing(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(table3, "run", interrupt)
     assert main(["table3", "--out", str(tmp_path)]) == 130
-    assert "interrupted; nothing was written" in capsys.readouterr().err
+    assert "interrupted; what was finished is kept" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
