@@ -34,6 +34,7 @@ __all__ = [
     "collator",
     "grouping",
     "held_out_batches",
+    "phase_folder",
     "training_data",
 ]
 
@@ -146,7 +147,7 @@ def training_data(
         study: the configuration.
         data: the prepared folder of phases that name none; others are beside it.
     """
-    folders = [Prepared(data if p.data is None else data.parent / p.data) for p in study.phases]
+    folders = [Prepared(phase_folder(phase, data)) for phase in study.phases]
     steps = _phase_steps(study)
     parts, collators = [], []
     task_of_piece = grouping(study, folders[0])
@@ -161,6 +162,11 @@ def training_data(
         parts.append(part)
         collators.append(collator(study, folder, task_of_piece, phase))
     return ConcatDataset(parts), PhasedCollator(tuple(collators)), folders[0]
+
+
+def phase_folder(phase: Phase, data: Path) -> Path:
+    """The prepared folder of a phase: the one given, or the one it names, beside it."""
+    return data if phase.data is None else data.parent / phase.data
 
 
 def grouping(study: BertStudy, prepared: Prepared) -> TaskOfPiece:

@@ -1,10 +1,12 @@
 """Pre-training: every arm and seed a run of its own, resumable, with a recorded result."""
 
+import hashlib
 import json
 import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +18,14 @@ import torch.distributed as dist
 from torch.utils.data import SequentialSampler
 from transformers import TrainingArguments
 
-from experiments.bert.configuration import Arm, BertStudy
-from experiments.bert.data import HeldOut, Prepared, held_out_batches, training_data
+from experiments.bert.configuration import Arm, BertStudy, FineTuning
+from experiments.bert.data import (
+    HeldOut,
+    Prepared,
+    held_out_batches,
+    phase_folder,
+    training_data,
+)
 from experiments.bert.evaluation import class_sums, summarise
 from experiments.bert.groupings import task_names
 from experiments.bert.model import PosBertForPreTraining, bert_config
@@ -62,7 +70,7 @@ def pretrain(
             configuration.
     """
     folder = run_folder(out, arm, seed)
-    configuration = dump(study)
+    configuration = _run_configuration(study, arm, data)
     finished = _finished(folder, configuration)
     if finished is not None:
         return finished
@@ -81,7 +89,7 @@ def pretrain(
             next_sentence_task=len(names) - 1,
         )
     )
-    balancer = _balancer(study.arms[arm], names, model, out, seed)
+    balancer = _balancer(arm, study.arms[arm], names, model, out, seed)
     trainer = _OrderedTrainer(
         model,
         _arguments(study, folder, seed),
@@ -161,8 +169,24 @@ def _record_configuration(folder: Path, configuration: str) -> None:
     write_atomically(folder / "configuration.yaml", configuration)
 
 
+def _run_configuration(study: BertStudy, arm: str, data: Path) -> str:
+    """What a run depends on: the study with no other arms, and which prepared text it reads."""
+    arms: dict[str, Arm] = {}
+    name: str | None = arm
+    while name is not None and name not in arms:
+        arms[name] = study.arms[name]
+        name = arms[name].reference
+    texts = {}
+    for phase in study.phases:
+        record = phase_folder(phase, data) / "preparation.yaml"
+        if record.is_file():
+            texts[record.parent.name] = hashlib.sha256(record.read_bytes()).hexdigest()[:16]
+    kept = dump(replace(study, arms=arms, fine_tuning=FineTuning()))
+    return kept + "".join(f"# prepared text {name}: {key}\n" for name, key in texts.items())
+
+
 def _balancer(
-    arm: Arm, names: list[str], model: PosBertForPreTraining, out: Path, seed: int
+    name: str, arm: Arm, names: list[str], model: PosBertForPreTraining, out: Path, seed: int
 ) -> Balancer:
     """The balancer of an arm, with what it needs of the model or of its reference."""
     options = dict(arm.options)
@@ -173,7 +197,7 @@ def _balancer(
     try:
         return create_balancer(arm.balancer, len(names), task_names=names, **options)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"arm {arm}: {error}") from error
+        raise ConfigurationError(f"arm {name!r}: {error}") from error
 
 
 def _reference_risks(folder: Path, names: list[str]) -> list[float]:

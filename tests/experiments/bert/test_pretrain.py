@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from experiments.bert import pretrain as pretraining
@@ -133,7 +134,9 @@ def test_a_result_says_how_it_was_made(finished, tiny):
     _, found, _ = finished
     result = found["minimax"]
     assert (result["arm"], result["seed"], result["resumed_from"]) == ("minimax", 0, None)
-    assert result["configuration"] == dump(tiny())
+    recorded = yaml.safe_load(result["configuration"])
+    assert recorded["optimisation"] == yaml.safe_load(dump(tiny()))["optimisation"]
+    assert list(recorded["arms"]) == ["minimax"]
     assert result["versions"]["torch"] == torch.__version__
     assert [step for step, _ in losses(result)] == list(range(1, 9))
     logged = [row for row in result["history"] if "loss" in row]
@@ -171,6 +174,23 @@ def test_a_folder_of_another_configuration_is_refused_and_kept(finished, tiny, p
     with pytest.raises(ConfigurationError, match="holds a run of another configuration"):
         pretrain(tiny("optimisation.steps=9"), prepared_folder, out, "average", 0)
     assert path.read_bytes() == before
+
+
+def test_other_arms_and_fine_tuning_leave_a_finished_run_as_it_is(finished, tiny, prepared_folder):
+    out, found, _ = finished
+    study = tiny("arms.steep.balancer=hard-max", "fine_tuning.epochs=7")
+    again = pretrain(study, prepared_folder, out, "average", 0)
+    assert again == json.loads(json.dumps(found["average"]))
+
+
+def test_a_run_on_another_prepared_text_is_refused(finished, tiny, prepared_folder, tmp_path):
+    out, _, _ = finished
+    other = tmp_path / prepared_folder.name
+    shutil.copytree(prepared_folder, other)
+    with (other / "preparation.yaml").open("a", encoding="utf-8") as record:
+        record.write("# another text\n")
+    with pytest.raises(ConfigurationError, match="holds a run of another configuration"):
+        pretrain(tiny(), other, out, "average", 0)
 
 
 def test_excess_risks_need_a_finished_reference(tmp_path, tiny, prepared_folder):
