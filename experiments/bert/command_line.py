@@ -101,5 +101,7 @@ def _pretrain(
         if made:
             console.print(results.table(made, f"Held-out cross-entropy, {split} (nats)"))
             write_atomically(out / f"{split}.md", results.markdown(made))
-    console.print(f"results in {out}; * leaves the interjection out", highlight=False)
+    console.print(
+        f"results in {out}; * leaves the interjection out", highlight=False, soft_wrap=True
+    )
     return 0
