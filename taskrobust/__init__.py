@@ -85,6 +85,7 @@ _EXTRAS = {
     "torch": "torch",
     "torchjd": "torchjd",
     "accelerate": "transformers",
+    "safetensors": "transformers",
     "transformers": "transformers",
 }
 """The extra that brings a package."""

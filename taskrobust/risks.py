@@ -27,6 +27,7 @@ __all__ = [
     "grouped_risks",
     "mean_risks",
     "num_ranks",
+    "sums_of_means",
     "task_sums",
 ]
 
@@ -216,12 +217,17 @@ def mean_risks(
             f"`counts` should have the shape {tuple(means.shape)} of `means`; "
             f"found {tuple(counts.shape)}"
         )
-    means = _at_least_float32(means)
-    counts = counts.detach().to(means)
-    sums = torch.where(counts > 0, means, 0.0) * counts
     return global_risks(
-        TaskSums(sums, counts), process_group=process_group, gradient_reduction=gradient_reduction
+        sums_of_means(_at_least_float32(means), counts),
+        process_group=process_group,
+        gradient_reduction=gradient_reduction,
     )
+
+
+def sums_of_means(means: Tensor, counts: Tensor) -> TaskSums:
+    """Sums and counts ``[T]`` from means ``[T]``, whatever these are where the count is 0."""
+    counts = counts.detach().to(means)
+    return TaskSums(torch.where(counts > 0, means, 0.0) * counts, counts)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, *, ignore_index: int = -100) -> Tensor:

@@ -47,8 +47,10 @@ class Balancer(nn.Module, ABC):
         task_names: T names for errors and logs; "task 0", … if None.
         nonfinite: about a NaN or infinite risk of a present task: "raise" `NonFiniteRiskError`
             before anything is changed; "skip" the step: the loss is a 0 without graph, so that no
-            parameter gets a gradient, and no state changes; "ignore" it. The first two read T
-            numbers back to the host, on an accelerator the only synchronisation of a call.
+            parameter gets a gradient, and no state changes; "ignore" it. The first two read a
+            number back to the host, on an accelerator the only synchronisation of a call. A
+            `torch.amp.GradScaler` refuses a step without gradients: after a skipped call, when
+            `last` is None, leave out ``scaler.step`` and ``scaler.update``.
 
     Attributes:
         last: the `Weighting` of the last call, None before the first and after a skipped one.
@@ -57,7 +59,7 @@ class Balancer(nn.Module, ABC):
     """
 
     needs_task_gradients: bool = False
-    """Whether a call looks at the gradients of single tasks (see `TaskGradients`)."""
+    """Whether a call looks at the gradients of single tasks (see `taskrobust.task_gradients`)."""
 
     last: Weighting | None
 

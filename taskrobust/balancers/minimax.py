@@ -135,9 +135,8 @@ class Minimax(Balancer):
         scale = risks.new_full((), self.scale)
         with torch.no_grad():
             fixed = risks.detach()
-            eligible = self._eligible(
-                present, counts
-            )  # first: it may raise, the next changes state
+            # In this order: the first may raise, the second changes state.
+            eligible = self._eligible(present, counts)
             signal = self._signal(fixed, present)
             if alpha > 0:
                 # -inf takes no weight, at half the cost of a mask; with no task, weights are 0.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from taskrobust.risks import TaskSums, task_sums
+from taskrobust.risks import TaskSums, sums_of_means, task_sums
 
 __all__ = ["output_sums", "warn_of_half_precision"]
 
@@ -110,8 +110,7 @@ def _from_sums(found: dict[str, Tensor], num_tasks: int, batch_size: int) -> Tas
 def _from_risks(found: dict[str, Tensor], num_tasks: int, batch_size: int) -> TaskSums:
     risks = _precise("task_risks", found["task_risks"], num_tasks)
     present = found.get("task_present", torch.ones_like(risks, dtype=torch.bool))
-    counts = _shaped("task_present", present, num_tasks).to(risks.dtype) * batch_size
-    return TaskSums(torch.where(counts > 0, risks, 0.0) * counts, counts)
+    return sums_of_means(risks, _shaped("task_present", present, num_tasks) * batch_size)
 
 
 _FORMS = {"task_values": _from_values, "task_sums": _from_sums, "task_risks": _from_risks}

@@ -130,11 +130,19 @@ except ImportError as error:
     assert run(without("torch") + code).endswith("pip install 'taskrobust[torch]'")
 
 
-def test_without_transformers_only_the_trainer_is_missing():
-    lines = run(without("transformers", "accelerate") + ASK_FOR_EACH).splitlines()
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        (["transformers", "accelerate"], "transformers"),
+        # What an environment of the torch extra alone lacks.
+        (["transformers", "accelerate", "safetensors", "tokenizers"], "safetensors"),
+    ],
+)
+def test_without_transformers_only_the_trainer_is_missing(missing, named):
+    lines = run(without(*missing) + ASK_FOR_EACH).splitlines()
     of_the_trainer = [name for name, place in taskrobust._LAZY.items() if place == "trainer"]
     assert lines == [
-        f"{name}: taskrobust.{name} needs the package 'transformers'; "
+        f"{name}: taskrobust.{name} needs the package {named!r}; "
         "install the transformers extra: pip install 'taskrobust[transformers]'"
         for name in of_the_trainer
     ]
