@@ -1,15 +1,11 @@
 """The aims of the balancer benchmark, judged, and its results as tables."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
-
-from rich.table import Table as RichTable
 
 from taskrobust.balancers import balancer_info, list_balancers
 from tests.benchmarks.balancer_steps import AGAIN, BASE, STCH_NAME
-
-Results = dict[str, Any]
+from tests.benchmarks.reporting import Results, Table, heading, section, shown
 
 CHEAP = ("Minimax", "Uncertainty", "DynamicWeightAverage", "GroupDRO")
 """Classes that should cost one ordinary step, and no more than TorchJD's STCH."""
@@ -17,13 +13,6 @@ GRADNORM = {9: 1.3, 100: 3.0}
 """Ratio to a plain sum that GradNorm should stay below on the transformer, by number of tasks."""
 NOISE = 0.05
 """Distance of the quartiles of a second plain sum's ratio from 1 above which nothing is judged."""
-
-
-@dataclass(frozen=True)
-class Table:
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
 
 
 def judge(results: Results) -> list[dict[str, Any]]:
@@ -73,8 +62,8 @@ def tables(results: Results) -> Iterator[Table]:
     for model in dict.fromkeys(case["model"] for case in results["cases"]):
         yield _ratios(model, [case for case in results["cases"] if case["model"] == model])
     yield _calls(results["calls"])
-    others = [["exact / micro accumulation", _shown(results["accumulation"]["exact / micro"])]]
-    others += [[name, _shown(found)] for name, found in results["grouping"].items()]
+    others = [["exact / micro accumulation", shown(results["accumulation"]["exact / micro"])]]
+    others += [[name, shown(found)] for name, found in results["grouping"].items()]
     yield Table(_others_title(results), ["", "median (quartiles)"], others)
     if "synchronisations" in results:
         rows = [[name, found or "none"] for name, found in results["synchronisations"].items()]
@@ -91,17 +80,17 @@ def _others_title(results: Results) -> str:
 
 
 def _ratios(model: str, cases: list[dict[str, Any]]) -> Table:
-    rows = [[f"{BASE}, ms", *(_shown(case["base_ms"]) for case in cases)]]
+    rows = [[f"{BASE}, ms", *(shown(case["base_ms"]) for case in cases)]]
     for name in dict.fromkeys(name for case in cases for name in case["ratio"]):
         cells = [case["ratio"].get(name) for case in cases]
-        rows.append([name, *("–" if cell is None else _shown(cell) for cell in cells)])
+        rows.append([name, *("–" if cell is None else shown(cell) for cell in cells)])
     title = f"{model}: one training step relative to a plain sum of the losses"
     return Table(title, ["", *(f"T = {case['tasks']}" for case in cases)], rows)
 
 
 def _calls(calls: dict[str, Any]) -> Table:
     names = dict.fromkeys(name for found in calls.values() for name in found)
-    rows = [[name, *(_shown(found[name]) for found in calls.values())] for name in names]
+    rows = [[name, *(shown(found[name]) for found in calls.values())] for name in names]
     columns = ["", *(f"T = {tasks}" for tasks in calls)]
     return Table("One call, forward and backward to the risks, µs", columns, rows)
 
@@ -122,31 +111,6 @@ def _aims(aims: list[dict[str, Any]]) -> Table:
     return Table("Aims", ["aim", "holds in", "missed", "too noisy to tell"], rows)
 
 
-def _shown(spread: dict[str, Any]) -> str:
-    digits = 3 if spread["median"] < 10 else 1
-    low, high = spread["quartiles"]
-    return f"{spread['median']:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
-
-
-def printable(table: Table) -> RichTable:
-    """A table for the terminal."""
-    found = RichTable(title=table.title)
-    for i, column in enumerate(table.columns):
-        found.add_column(column, justify="right" if i else "left")
-    for row in table.rows:
-        found.add_row(*row)
-    return found
-
-
-def heading(results: Results) -> str:
-    """Where and with what it was measured, in one line."""
-    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
-    load = "" if results["load"] is None else f", load {results['load']:.1f} before"
-    return (
-        f"{results['date']}: {results['device']}, {results['threads']} thread(s){load}, {versions}"
-    )
-
-
 def markdown(results: Results) -> str:
     """All tables, for people."""
     parts = ["# Balancers: cost of a training step", heading(results)]
@@ -155,12 +119,5 @@ def markdown(results: Results) -> str:
         f"Medians (quartiles) of pairwise ratios within a round. “{AGAIN}” is the noise; "
         f"“{STCH_NAME}” has μ = 1 and unit weights, the smooth maximum at α = 1."
     )
-    for table in tables(results):
-        lines = [f"## {table.title}", "", _line(table.columns)]
-        lines.append("|" + "|".join([" --- ", *(" ---: " for _ in table.columns[1:])]) + "|")
-        parts.append("\n".join(lines + [_line(row) for row in table.rows]))
+    parts += [section(table) for table in tables(results)]
     return "\n\n".join(parts) + "\n"
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

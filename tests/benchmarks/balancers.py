@@ -6,15 +6,10 @@ balancer built with ``nonfinite="ignore"`` runs a step in which a synchronisatio
 """
 
 import argparse
-import contextlib
 import json
-import os
-import platform
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +18,7 @@ import torch
 from rich.console import Console
 
 from taskrobust.balancers import list_balancers
-from tests.benchmarks import balancer_parts, balancer_tables
+from tests.benchmarks import balancer_parts, balancer_tables, reporting
 from tests.benchmarks.balancer_models import SIZES, MultiTask, Size, random_batch
 from tests.benchmarks.balancer_steps import (
     BASE,
@@ -57,7 +52,7 @@ def measure(console: Console, device_type: str, *, threads: int, quick: bool) ->
     torch.manual_seed(0)
     sample = on_cuda if device.type == "cuda" else on_host
     results = _setting(device, threads, quick=quick)
-    console.print(balancer_tables.heading(results), highlight=False)
+    console.print(reporting.heading(results), highlight=False)
     results["cases"] = [
         _case(console, model, tasks, device, seconds=4 if quick else 40)
         for model in SIZES
@@ -75,7 +70,7 @@ def measure(console: Console, device_type: str, *, threads: int, quick: bool) ->
         results["synchronisations"] = synchronisations(device)
     results["aims"] = balancer_tables.judge(results)
     for table in balancer_tables.tables(results):
-        console.print(balancer_tables.printable(table))
+        console.print(reporting.printable(table))
     return results
 
 
@@ -162,14 +157,7 @@ def _plain(spreads: dict[str, Spread]) -> dict[str, Any]:
 def _setting(device: torch.device, threads: int, *, quick: bool) -> dict[str, Any]:
     """Date, device, versions and dimensions."""
     return {
-        "date": time.strftime("%Y-%m-%d"),
-        "device_type": device.type,
-        "device": _device_name(device),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "quick": quick,
-        "versions": {"python": platform.python_version(), **_versions()},
+        **reporting.setting(device, threads, PACKAGES, quick=quick),
         "sizes": {name: asdict(size) for name, size in SIZES.items()},
         "parts": {
             "micro_batches": balancer_parts.MICRO_BATCHES,
@@ -177,24 +165,6 @@ def _setting(device: torch.device, threads: int, *, quick: bool) -> dict[str, An
             "groups": balancer_parts.GROUPS,
         },
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
