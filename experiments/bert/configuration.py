@@ -121,18 +121,43 @@ class Arm:
 
 @dataclass(config=strict, kw_only=True)
 class FineTuning:
-    """GLUE: Table 5, which does not state epochs (BERT: 3, RoBERTa's row: 10)."""
+    """GLUE: Table 5, which states neither epochs (BERT: 3, RoBERTa's row: 10) nor Adam's constants.
 
-    tasks: tuple[str, ...] = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
+    Of the latter, ε and no clipping are those of Table 4 and of RoBERTa, β those of Table 4.
+    """
+
+    tasks: Annotated[
+        tuple[Literal["mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte"], ...],
+        Field(min_length=1),
+    ] = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
+    source: Literal["local", "hub", "generated"] = "local"
+    """Where the tasks are read from, unless ``--data`` gives a folder."""
+    hub: str = "nyu-mll/glue"
+    """Data set of the Hub, for source "hub"."""
+    revision: str | None = None
+    """Its commit, branch or tag; None: the newest."""
     epochs: Rate = 3.0
     batch_size: Positive = 32
+    """Examples a step over all processes and micro-batches."""
+    micro_batch_size: Positive | None = None
+    """Examples a process takes at once; None: the whole share of the process."""
     learning_rate: Rate = 2e-5
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    warmup_ratio: Share = 0.06
-    sequence_length: Positive = 128
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.06
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: Rate = 1e-6
+    max_gradient_norm: Annotated[float, Field(ge=0)] = 0.0
+    """0: no clipping; BERT's code clips at 1."""
+    sequence_length: Annotated[int, Field(ge=8)] = 128
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2, 3, 4)
+    """Of the new head, the order of the data and dropout; each gives a run."""
     max_train_examples: Positive | None = None
+    """The first examples only, for trials."""
     precision: Literal["float32", "bf16", "fp16"] = "float32"
+    save_every: Positive | None = None
+    """Steps between checkpoints of an unfinished run; None: it starts anew if interrupted."""
+    keep_models: bool = False
+    """Whether fine-tuned models are kept beside their results."""
 
 
 @dataclass(config=strict, kw_only=True)
