@@ -58,13 +58,14 @@ def _run(
 ) -> int:
     """Read the configuration, then run; what is wrong with it ends in one line."""
     from experiments.bert.configuration import BertStudy
+    from experiments.bert.records import RecordError
     from experiments.configuration import ConfigurationError, load, preset_path
 
     options.command_line = command
     try:
         study = load(BertStudy, preset_path("bert", options.preset), options.overrides)
         return run(study, options, parser)
-    except ConfigurationError as error:
+    except (ConfigurationError, RecordError) as error:
         parser.error(str(error))
 
 
@@ -83,7 +84,7 @@ def _pretrain(
 ) -> int:
     from rich.console import Console
 
-    from experiments.bert import results
+    from experiments.bert import records, results
     from experiments.bert.pretrain import in_order, pretrain
 
     out = writable_directory(parser, options.out)
@@ -95,7 +96,7 @@ def _pretrain(
             pretrain(study, options.data, out, arm, number, command=options.command_line)
     if console.quiet:
         return 0
-    finished = results.collect(out)
+    finished = records.collect(out)
     for split in ("valid", "test"):
         made = results.rows(finished, list(study.arms), split)
         if made:

@@ -29,15 +29,14 @@ from experiments.bert.data import (
 from experiments.bert.evaluation import class_sums, summarise
 from experiments.bert.groupings import task_names
 from experiments.bert.model import PosBertForPreTraining, bert_config
+from experiments.bert.records import RESULT, read, run_folder
 from experiments.configuration import ConfigurationError, dump
 from taskrobust import TaskRobustTrainer, __version__, create_balancer
 from taskrobust._files import write_atomically
 from taskrobust.balancers import Balancer
 from taskrobust.trainer import last_complete_checkpoint
 
-__all__ = ["RESULT", "in_order", "pretrain", "run_folder"]
-
-RESULT = "result.json"
+__all__ = ["in_order", "pretrain"]
 
 
 class _OrderedTrainer(TaskRobustTrainer):
@@ -125,11 +124,6 @@ def pretrain(
     return result
 
 
-def run_folder(out: Path, arm: str, seed: int) -> Path:
-    """Where a run keeps its checkpoints, model and result."""
-    return out / arm / f"seed-{seed}"
-
-
 def in_order(study: BertStudy, arms: Sequence[str]) -> list[str]:
     """Arms with the reference of each before it.
 
@@ -158,10 +152,7 @@ def _finished(folder: Path, configuration: str) -> dict[str, Any] | None:
             "remove it"
         )
     path = folder / RESULT
-    if not path.is_file():
-        return None
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return result
+    return read(path) if path.is_file() else None
 
 
 def _record_configuration(folder: Path, configuration: str) -> None:
@@ -205,7 +196,7 @@ def _reference_risks(folder: Path, names: list[str]) -> list[float]:
     path = folder / RESULT
     if not path.is_file():
         raise ConfigurationError(f"{path} is missing; the reference arm has to be run first")
-    valid = json.loads(path.read_text(encoding="utf-8"))["valid"]
+    valid = read(path)["valid"]
     risks = {name: each["value"] for name, each in valid["risks"].items()}
     risks["next sentence"] = valid["next_sentence"]
     missing = [name for name in names if name not in risks]

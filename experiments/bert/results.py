@@ -1,27 +1,16 @@
 """Tables of finished runs: risk of each class by arm, over seeds."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from rich.table import Table
 
-from experiments.bert.pretrain import RESULT
+from experiments.bert.records import AGGREGATES
 from experiments.bert.tags import TASKS
 
-__all__ = ["Row", "collect", "markdown", "rows", "table"]
-
-AGGREGATES = {
-    "worst": "worst",
-    "worst_but_interjection": "worst*",
-    "mean": "mean",
-    "mean_but_interjection": "mean*",
-    "token_mean": "token mean",
-}
-"""Columns after the classes; the star leaves the interjection out."""
+__all__ = ["Row", "markdown", "rows", "table"]
 
 
 @dataclass(frozen=True)
@@ -33,19 +22,11 @@ class Row:
     values: dict[str, tuple[float, ...]]
 
 
-def collect(out: Path) -> list[dict[str, Any]]:
-    """Results of all finished runs below a folder, by arm and seed."""
-    found = [
-        json.loads(path.read_text(encoding="utf-8")) for path in out.glob(f"*/seed-*/{RESULT}")
-    ]
-    return sorted(found, key=lambda result: (result["arm"], result["seed"]))
-
-
 def rows(results: Sequence[dict[str, Any]], arms: Sequence[str], split: str) -> list[Row]:
     """A row an arm, in the order given; arms without a finished run are left out.
 
     Args:
-        results: from `collect`.
+        results: from `experiments.bert.records.collect`.
         arms: names in the order of the table.
         split: "valid" or "test".
     """

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.bert import pretrain as pretraining
-from experiments.bert.pretrain import RESULT, run_folder
+from experiments.bert.records import RESULT, run_folder
 from experiments.bert.tags import TASKS
 from experiments.configuration import dump
 
@@ -103,3 +103,12 @@ def test_an_interrupted_run_exits_as_shells_have_it(
     words = ["--preset", preset, "--data", prepared_folder, "--out", tmp_path / "out"]
     assert main(["bert", "pretrain", *map(str, words)]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_damaged_result_of_a_finished_run_is_named(tmp_path, preset, prepared_folder, capsys):
+    damaged = run_folder(tmp_path, "average", 0) / RESULT
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text('{"arm": "aver', encoding="utf-8")
+    words = ["pretrain", "--preset", preset, "--data", prepared_folder, "--out", tmp_path]
+    assert f"{damaged} is not valid JSON" in refusal(capsys, *words)

@@ -14,7 +14,8 @@ from experiments.bert import pretrain as pretraining
 from experiments.bert.data import Prepared, held_out_batches
 from experiments.bert.evaluation import class_sums
 from experiments.bert.model import PosBertForPreTraining
-from experiments.bert.pretrain import RESULT, in_order, pretrain, run_folder
+from experiments.bert.pretrain import in_order, pretrain
+from experiments.bert.records import RESULT, run_folder
 from experiments.bert.tags import TASKS
 from experiments.configuration import ConfigurationError, dump
 

@@ -6,8 +6,8 @@ import numpy as np
 from rich.console import Console
 
 from experiments.bert.evaluation import ClassSums, summarise
-from experiments.bert.pretrain import RESULT, run_folder
-from experiments.bert.results import Row, collect, markdown, rows, table
+from experiments.bert.records import RESULT, collect, run_folder
+from experiments.bert.results import Row, markdown, rows, table
 from experiments.bert.tags import CLASSES, TASKS
 
 
@@ -38,13 +38,6 @@ def printed(made):
     console = Console(file=io.StringIO(), width=200)
     console.print(table(made, "A title"))
     return console.file.getvalue()
-
-
-def test_finished_runs_are_found_by_arm_and_seed(tmp_path):
-    written = [saved(tmp_path, arm, seed) for arm, seed in (("b", 10), ("a", 2), ("b", 9))]
-    run_folder(tmp_path, "a", 3).mkdir(parents=True)  # not finished
-    assert collect(tmp_path) == [written[1], written[2], written[0]]
-    assert collect(tmp_path / "nowhere") == []
 
 
 def test_rows_have_the_values_of_each_seed_in_the_order_of_the_arms(tmp_path):
