@@ -26,6 +26,7 @@ class Weighting(NamedTuple):
     weights: Tensor  # [T], sum 1 over present tasks, 0 where absent
     scale: Tensor  # 0-dim
     present: Tensor  # bool [T]
+    counts: Tensor | None = None  # examples [T], if the call was told
 
 
 class NonFiniteRiskError(ArithmeticError):
@@ -148,7 +149,7 @@ class Balancer(nn.Module, ABC):
         if not self._finite(fixed, mask):
             return self.skip(losses)
         loss, weights, scale = self._combine(risks, mask, counts, task_gradients)
-        self.last = Weighting(fixed, weights.detach(), scale.detach(), mask)
+        self.last = Weighting(fixed, weights.detach(), scale.detach(), mask, counts)
         if self.training:
             self.step += 1
         return loss

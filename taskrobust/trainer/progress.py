@@ -1,5 +1,6 @@
 """Risks and weights in the logs, and the worst task in the progress line."""
 
+import math
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ __all__ = ["EpochCallback", "TaskProgressCallback", "WeightingLog", "worst_task"
 
 
 class WeightingLog:
-    """Mean risk and weight of each task since the last log, summed on the device.
+    """Mean risk, weight and count of each task since the last log, summed on the device.
 
     Args:
         task_names: names of the tasks.
@@ -38,6 +39,9 @@ class WeightingLog:
                 weighting.present.to(weighting.risks.dtype),
                 weighting.scale.expand_as(weighting.risks),
                 torch.ones_like(weighting.risks),
+                torch.full_like(weighting.risks, torch.nan)
+                if weighting.counts is None
+                else weighting.counts.to(weighting.risks.dtype),
             ]
         )
         self._totals = rows if self._totals is None else self._totals + rows
@@ -46,20 +50,23 @@ class WeightingLog:
         """Means by task, and start again; empty if nothing was added.
 
         ``risk/NAME`` is a mean over the calls that had the task (left out if none had),
-        ``weight/NAME`` over all; ``worst_risk`` is the largest of the former, ``weight_scale``
+        ``weight/NAME`` and ``count/NAME``, the number of examples (left out if a call was not told
+        it), over all; ``worst_risk`` is the largest of the former, ``weight_scale``
         the mean scale. ``skipped_steps`` is there if it is not 0.
         """
         skipped = {"skipped_steps": float(self.skipped_steps)} if self.skipped_steps else {}
         self.skipped_steps = 0
         if self._totals is None:
             return skipped
-        risks, weights, present, scale, steps = self._totals.tolist()
+        risks, weights, present, scale, steps, counts = self._totals.tolist()
         self._totals = None
         logs = {}
         for t, name in enumerate(self.task_names):
             if present[t]:
                 logs[f"risk/{name}"] = risks[t] / present[t]
             logs[f"weight/{name}"] = weights[t] / steps[t]
+            if not math.isnan(counts[t]):
+                logs[f"count/{name}"] = counts[t] / steps[t]
         if any(present):
             logs["worst_risk"] = max(v for k, v in logs.items() if k.startswith("risk/"))
         logs["weight_scale"] = scale[0] / steps[0]
@@ -76,7 +83,7 @@ def worst_task(logs: dict[str, Any]) -> str | None:
 
 
 class TaskProgressCallback(ProgressCallback):  # type: ignore[misc]
-    """The Trainer's progress bar, with the worst task named and without a line of 2T numbers."""
+    """The Trainer's progress bar, with the worst task named and without a line of 3T numbers."""
 
     def on_log(
         self,
@@ -92,7 +99,7 @@ class TaskProgressCallback(ProgressCallback):  # type: ignore[misc]
             line = worst_task(logs)
             if line is not None:
                 self.training_bar.set_postfix_str(line)
-        short = {k: v for k, v in logs.items() if not k.startswith(("risk/", "weight/"))}
+        short = {k: v for k, v in logs.items() if not k.startswith(("risk/", "weight/", "count/"))}
         super().on_log(args, state, control, logs=short, **kwargs)
 
 

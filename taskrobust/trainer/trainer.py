@@ -39,8 +39,9 @@ class TaskRobustTrainer(RiskEvaluation):
     - saves the balancer in every checkpoint and restores it, and resumes (with
       ``resume_from_checkpoint=True``) from the newest checkpoint that is whole;
     - trains the balancer's own parameters, without weight decay and outside gradient clipping;
-    - logs ``risk/TASK``, ``weight/TASK``, ``worst_risk``, ``weight_scale`` and, if there are any,
-      ``skipped_steps`` (whose ``loss`` is 0), and names the worst task in the progress bar;
+    - logs ``risk/TASK``, ``weight/TASK``, ``count/TASK`` (examples a call of the balancer),
+      ``worst_risk``, ``weight_scale`` and, if there are any, ``skipped_steps`` (whose ``loss`` is
+      0), and names the worst task in the progress bar;
     - evaluates the risk of each task over the whole evaluation set, every example once.
 
     It sets training arguments: ``ddp_find_unused_parameters`` to False unless it was given (the

@@ -17,9 +17,13 @@ def rows(trainer):
     return [row for row in trainer.state.log_history if "loss" in row]
 
 
-def weighting(risks, weights, present, scale=1.0):
+def weighting(risks, weights, present, scale=1.0, counts=None):
     return Weighting(
-        torch.tensor(risks), torch.tensor(weights), torch.tensor(scale), torch.tensor(present)
+        torch.tensor(risks),
+        torch.tensor(weights),
+        torch.tensor(scale),
+        torch.tensor(present),
+        None if counts is None else torch.tensor(counts),
     )
 
 
@@ -51,6 +55,17 @@ def test_a_task_that_no_call_had_has_a_weight_of_zero_and_no_risk():
     }
     log.add(weighting([0.0, 0.0], [0.0, 0.0], [False, False]))
     assert log.pop() == {"weight/a": 0.0, "weight/b": 0.0, "weight_scale": 1.0}
+
+
+def test_counts_are_means_over_all_calls_and_missing_if_one_was_not_told():
+    log = WeightingLog(("a", "b"))
+    log.add(weighting([1.0, 4.0], [0.5, 0.5], [True, True], counts=[7, 2]))
+    log.add(weighting([1.0, 0.0], [1.0, 0.0], [True, False], counts=[4, 0]))
+    found = log.pop()
+    assert (found["count/a"], found["count/b"]) == (5.5, 1.0)
+    log.add(weighting([1.0, 4.0], [0.5, 0.5], [True, True], counts=[7, 2]))
+    log.add(weighting([1.0, 4.0], [0.5, 0.5], [True, True]))
+    assert not any(key.startswith("count/") for key in log.pop())
 
 
 def test_skipped_steps_are_told_once():
@@ -90,11 +105,15 @@ def test_logs_hold_the_means_since_the_last_log(tmp_path, options):
             assert row[f"risk/{name}"] == pytest.approx(sum(risks) / len(risks), rel=1e-12)
             weights = [float(c.weights[t]) for c in calls]
             assert row[f"weight/{name}"] == pytest.approx(sum(weights) / len(calls), rel=1e-12)
+            assert row[f"count/{name}"] == sum(float(c.counts[t]) for c in calls) / len(calls)
         assert row["worst_risk"] == max(row[f"risk/{name}"] for name in NAMES)
         assert row["weight_scale"] == 3.0
         losses = [3.0 * float(c.weights @ c.risks) for c in calls]
         assert row["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-6)
     assert [row["step"] for row in rows(trainer)] == [2, 4, 6]
+    for t, name in enumerate(NAMES):  # an epoch: every example once
+        seen = per_log * sum(row[f"count/{name}"] for row in rows(trainer))
+        assert seen == int((trainer.train_dataset.g == t).sum())
 
 
 def test_tensorboard_gets_every_number(tmp_path):
@@ -117,7 +136,7 @@ def test_tensorboard_gets_every_number(tmp_path):
     (folder,) = {path.parent for path in tmp_path.rglob("events.out.tfevents.*")}
     events = EventAccumulator(str(folder))
     events.Reload()
-    names = [f"{kind}/{name}" for kind in ("risk", "weight") for name in NAMES]
+    names = [f"{kind}/{name}" for kind in ("risk", "weight", "count") for name in NAMES]
     for key in (*names, "worst_risk", "weight_scale", "loss"):
         found = {e.step: e.value for e in events.Scalars(f"train/{key}")}
         assert found == pytest.approx({row["step"]: row[key] for row in rows(trainer)}, rel=1e-6)
