@@ -1,17 +1,19 @@
 """Held-out cross-entropy of each part of speech, with bootstrap intervals over instances."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 from experiments.bert.tags import CLASSES, NUM_TASKS, TASKS
 
-__all__ = ["ClassSums", "Interval", "Summary", "class_sums", "summarise"]
+__all__ = ["ClassSums", "Interval", "Summary", "class_sums", "differences", "summarise"]
 
 Floats = NDArray[np.float64]
 INTERJECTION = TASKS.index("interjection")
@@ -59,9 +61,8 @@ class Summary:
         return asdict(self)
 
 
-@torch.no_grad()
 def class_sums(
-    model: nn.Module, batches: Iterable[dict[str, Tensor]], device: torch.device | str
+    model: "nn.Module", batches: Iterable[dict[str, "Tensor"]], device: "torch.device | str"
 ) -> ClassSums:
     """Run a model over held-out batches and keep sums by instance and class, never logits.
 
@@ -71,11 +72,14 @@ def class_sums(
         batches: from a `MaskingCollator` with `PosGroups`.
         device: where the model is.
     """
+    import torch  # results are summarised and compared without it
+
     model.eval()
     sums, counts, pairs = [], [], []
     for batch in batches:
         shape = batch["mlm_labels"].shape
-        outputs = model(**{name: values.to(device) for name, values in batch.items()})
+        with torch.no_grad():
+            outputs = model(**{name: values.to(device) for name, values in batch.items()})
         size = shape[0] * shape[1]
         values = outputs["task_values"][:size].view(shape).double().cpu()
         groups = outputs["task_groups"][:size].view(shape).cpu()
@@ -102,17 +106,11 @@ def summarise(
         level: coverage aimed at.
         seed: of the resampling.
     """
-    n = len(measured.sums)
-    rng = np.random.default_rng(seed)
-    tail = 100 * (1 - level) / 2
-    point = _statistics(measured, np.ones((1, n)))
-    drawn = []
-    for start in range(0, resamples, _chunk(n)):  # weights of all samples could fill the memory
-        size = min(_chunk(n), resamples - start)
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(float)
-        drawn.append(_statistics(measured, weights))
-    samples = {name: np.concatenate([each[name] for each in drawn]) for name in point}
-    intervals = {name: _interval(point[name][0], samples[name], tail) for name in point}
+
+    def statistics(weights: Floats) -> dict[str, Floats]:
+        return _statistics(measured, weights)
+
+    intervals = _bootstrap(statistics, len(measured.sums), resamples, level, seed)
     counts, pairs = measured.counts.sum(0), measured.next_sentence
     return Summary(
         risks={name: intervals[name] for c, name in enumerate(CLASSES) if counts[c] > 0},
@@ -120,6 +118,63 @@ def summarise(
         next_sentence=float(pairs.mean()) if pairs.size else None,
         **{name: intervals[name] for name in _AGGREGATES},
     )
+
+
+def differences(
+    measured: ClassSums,
+    reference: ClassSums,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Risks less those of a reference, with paired percentile bootstrap intervals.
+
+    Both models are evaluated on the same instances, which are resampled for both together: what
+    makes an instance hard for both cancels.
+
+    Args:
+        measured: from `class_sums`.
+        reference: of another model on the same masked pieces.
+        resamples: number of bootstrap samples.
+        level: coverage aimed at.
+        seed: of the resampling.
+
+    Returns:
+        By class (those without a masked piece left out) and by aggregate of `Summary`.
+
+    Raises:
+        ValueError: the two are not of the same masked pieces.
+    """
+    if not np.array_equal(measured.counts, reference.counts):
+        raise ValueError("`reference` should be of the same masked pieces as `measured`")
+
+    def statistics(weights: Floats) -> dict[str, Floats]:
+        ours, theirs = _statistics(measured, weights), _statistics(reference, weights)
+        return {name: ours[name] - theirs[name] for name in ours}
+
+    found = _bootstrap(statistics, len(measured.sums), resamples, level, seed)
+    return {name: each for name, each in found.items() if not np.isnan(each.value)}
+
+
+def _bootstrap(
+    statistics: Callable[[Floats], dict[str, Floats]],
+    n: int,
+    resamples: int,
+    level: float,
+    seed: int,
+) -> dict[str, Interval]:
+    """Values of statistics of weighted instances, with percentile intervals."""
+    rng = np.random.default_rng(seed)
+    tail = 100 * (1 - level) / 2
+    point = statistics(np.ones((1, n)))
+    drawn = []
+    for start in range(0, resamples, _chunk(n)):  # weights of all samples could fill the memory
+        size = min(_chunk(n), resamples - start)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(float)
+        drawn.append(statistics(weights))
+    samples = {name: np.concatenate([each[name] for each in drawn]) for name in point}
+    return {name: _interval(point[name][0], samples[name], tail) for name in point}
 
 
 _AGGREGATES = ("worst", "worst_but_interjection", "mean", "mean_but_interjection", "token_mean")

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from experiments.bert import evaluation
 from experiments.bert.configuration import ModelSize
-from experiments.bert.evaluation import ClassSums, class_sums, summarise
+from experiments.bert.evaluation import ClassSums, class_sums, differences, summarise
 from experiments.bert.groupings import PosGroups
 from experiments.bert.model import PosBertForPreTraining, bert_config
 from experiments.bert.tags import CLASSES, NUM_TASKS, OTHER, TASKS
@@ -159,3 +159,44 @@ def test_samples_drawn_in_parts_are_those_drawn_at_once(monkeypatch):
     for name, interval in at_once.risks.items():
         assert astuple(in_parts.risks[name]) == pytest.approx(astuple(interval), rel=1e-12)
     assert astuple(in_parts.worst) == pytest.approx(astuple(at_once.worst), rel=1e-12)
+
+
+def test_differences_are_those_of_the_risks_and_their_intervals_are_paired():
+    ours = measured(n=200)
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0.3, 0.01, size=ours.counts.shape) * ours.counts
+    reference = ClassSums(ours.sums + noise, ours.counts, ours.next_sentence)
+    found = differences(ours, reference, resamples=300)
+    first, second = summarise(ours, resamples=10), summarise(reference, resamples=10)
+    assert found.keys() == {*CLASSES, *evaluation._AGGREGATES}
+    for name in CLASSES:
+        value = first.risks[name].value - second.risks[name].value
+        assert found[name].value == pytest.approx(value, rel=1e-9)
+        assert found[name].lower < value < found[name].upper
+        apart = summarise(ours, resamples=300).risks[name]
+        assert found[name].upper - found[name].lower < 0.1 * (apart.upper - apart.lower)
+    for name in evaluation._AGGREGATES:
+        value = getattr(first, name).value - getattr(second, name).value
+        assert found[name].value == pytest.approx(value, rel=1e-9)
+
+
+def test_a_paired_interval_is_the_percentiles_of_differences_resampled_by_hand():
+    ours, theirs = measured(n=30), measured(n=30, seed=0)
+    theirs = ClassSums(theirs.sums[::-1] * 1.1, theirs.counts, theirs.next_sentence)
+    found = differences(ours, theirs, resamples=50, level=0.8, seed=3)["noun"]
+    rng, noun, drawn = np.random.default_rng(3), CLASSES.index("noun"), []
+    for times in rng.multinomial(30, np.full(30, 1 / 30), size=50):
+        kept = np.repeat(np.arange(30), times)
+        pieces = ours.counts[kept, noun].sum()
+        drawn.append((ours.sums[kept, noun].sum() - theirs.sums[kept, noun].sum()) / pieces)
+    np.testing.assert_allclose((found.lower, found.upper), np.percentile(drawn, [10, 90]))
+
+
+def test_differences_of_other_masked_pieces_are_refused_and_empty_classes_left_out():
+    ours = measured()
+    with pytest.raises(ValueError, match="same masked pieces"):
+        differences(ours, measured(seed=1))
+    counts = ours.counts.copy()
+    counts[:, INTERJECTION] = 0
+    empty = ClassSums(ours.sums * (counts > 0), counts, ours.next_sentence)
+    assert "interjection" not in differences(empty, empty, resamples=5)
