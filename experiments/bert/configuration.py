@@ -25,6 +25,7 @@ __all__ = [
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
+Grouping = Literal["pos", "frequency", "random"]
 
 
 @dataclass(config=strict, kw_only=True)
@@ -117,6 +118,8 @@ class Arm:
     options: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
     """Name of a finished arm whose held-out risks are subtracted (excess-risk Minimax)."""
+    grouping: Grouping | None = None
+    """The grouping into tasks of this arm; None: that of the study."""
 
 
 @dataclass(config=strict, kw_only=True)
@@ -170,7 +173,7 @@ class BertStudy:
     optimisation: Optimisation = field(default_factory=Optimisation)
     phases: tuple[Phase, ...] = (Phase(),)
     arms: dict[str, Arm] = field(default_factory=dict)
-    grouping: Literal["pos", "frequency", "random"] = "pos"
+    grouping: Grouping = "pos"
     """Tasks by part of speech; or, of the same sizes, by word frequency or at random."""
     other_is_task: bool = False
     """Whether pieces outside the nine classes make a tenth task; else they have no loss."""

@@ -51,7 +51,8 @@ def pretrain(
 ) -> dict[str, Any]:
     """One run: train, evaluate on held-out text, write the result; a finished run is read back.
 
-    All arms of a seed share the initial parameters, the order of the data and the masks.
+    All arms of a seed share the initial parameters, the order of the data and the masks; what they
+    group differently is measured by part of speech all the same.
 
     Args:
         study: the configuration.
@@ -69,6 +70,7 @@ def pretrain(
             configuration.
     """
     folder = run_folder(out, arm, seed)
+    study = replace(study, grouping=study.arms[arm].grouping or study.grouping)
     configuration = _run_configuration(study, arm, data)
     finished = _finished(folder, configuration)
     if finished is not None:

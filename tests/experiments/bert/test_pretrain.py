@@ -16,7 +16,7 @@ from experiments.bert.evaluation import class_sums
 from experiments.bert.model import PosBertForPreTraining
 from experiments.bert.pretrain import in_order, pretrain
 from experiments.bert.records import RESULT, run_folder
-from experiments.bert.tags import TASKS
+from experiments.bert.tags import CLASSES, TASKS
 from experiments.configuration import ConfigurationError, dump
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -322,3 +322,15 @@ def test_unknown_arms_and_circles_of_references_are_refused(tiny):
     study = tiny("arms.excess.reference=excess")
     with pytest.raises(ConfigurationError, match="circle; found excess → excess"):
         in_order(study, ["excess"])
+
+
+def test_an_arm_can_have_a_grouping_of_its_own(tiny, prepared_folder, tmp_path):
+    study = tiny("arms.drawn={balancer: average, grouping: random}")
+    drawn = pretrain(study, prepared_folder, tmp_path, "drawn", 0)
+    assert "risk/random 1" in drawn["history"][0]
+    assert set(drawn["valid"]["risks"]) <= set(CLASSES)
+    whole = pretrain(tiny("grouping=random"), prepared_folder, tmp_path / "whole", "average", 0)
+    assert whole["valid"] == drawn["valid"]
+    by_pos = pretrain(study, prepared_folder, tmp_path, "average", 0)
+    assert "risk/noun" in by_pos["history"][0]
+    assert by_pos["valid"] != drawn["valid"]
