@@ -2,7 +2,7 @@
 
 Every repeat times each variant once, in turn, so that a drift of the machine's speed hits all
 alike; medians over the repeats are reported, and ratios pair by pair. The balancers alone:
-``python -m tests.benchmarks.balancers``.
+``python -m tests.benchmarks.balancers``; PoS-BERT alone: ``python -m tests.benchmarks.pos_bert``.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import balancers, descent_steps, ledger_efforts, solver_table
+from tests.benchmarks import balancers, descent_steps, ledger_efforts, pos_bert, solver_table
 from tests.benchmarks.timing import interleaved
 
 
@@ -41,6 +41,10 @@ def main() -> None:
     console.print(f"written to {options.out / 'theory.json'}", highlight=False)
     balancers.write(
         balancers.measure(console, options.device, threads=options.threads, quick=options.quick),
+        options.out,
+    )
+    pos_bert.write(
+        pos_bert.measure(console, options.device, threads=options.threads, quick=options.quick),
         options.out,
     )
 
