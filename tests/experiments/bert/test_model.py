@@ -4,12 +4,15 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import (
+    AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForPreTraining,
     AutoModelForSequenceClassification,
     BertConfig,
     BertForMaskedLM,
     BertForPreTraining,
     BertForSequenceClassification,
+    BertModel,
 )
 
 from experiments.bert.configuration import ModelSize
@@ -154,6 +157,11 @@ def test_defaults_have_the_parameter_counts_of_bert_base():
     assert parameters(BertForPreTraining, BertConfig()) == 110_106_428
     assert parameters(BertForMaskedLM, base) == 109_514_298
     assert parameters(BertForSequenceClassification, base) == 109_483_778
+    assert parameters(BertModel, base) == 109_482_240
+    with torch.device("meta"):
+        encoder = PosBertForPreTraining(base).bert
+    assert encoder.embeddings.word_embeddings.weight.numel() == 23_440_896
+    assert sum(p.numel() for p in encoder.parameters()) == 109_482_240
     fewer = bert_config(ModelSize(layers=11), 30_522)
     layer = 110_106_428 - parameters(PosBertForPreTraining, fewer)
     assert layer == 7_087_872
@@ -176,19 +184,106 @@ def test_the_first_loss_is_that_of_guessing(vocabulary):
     assert mean == pytest.approx(math.log(vocabulary) + 32 * 0.02**2 / 2, abs=0.05)
 
 
-def test_checkpoints_load_in_the_ordinary_classes(tmp_path):
+@torch.no_grad()
+def test_bert_base_starts_from_guessing():
+    ours = model(vocabulary=30_522, size=ModelSize()).eval()
+    generator = torch.Generator().manual_seed(1)
+    pieces = torch.randint(30_522, (8, 32), generator=generator)
+    outputs = ours(
+        pieces,
+        masked_positions=torch.arange(1, 31).expand(8, -1),
+        mlm_labels=torch.randint(30_522, (8, 30), generator=generator),
+        task_ids=torch.zeros(8, 30, dtype=torch.long),
+        next_sentence_label=torch.arange(8) % 2,
+    )
+    found = outputs.task_values.mean().item()
+    assert found == pytest.approx(math.log(30_522) + 768 * 0.02**2 / 2, abs=0.1)
+    # All pairs start with nearly the same two logits; d apart, they add d² / 8, and d is about 0.4.
+    assert outputs.auxiliary_values.mean().item() == pytest.approx(math.log(2), abs=0.15)
+
+
+HEADS = {"cls.seq_relationship.weight", "cls.seq_relationship.bias"}
+POOLER = {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A model and the folder it is saved in."""
     ours = model(next_sentence="task", next_sentence_task=9).eval()
-    ours.save_pretrained(tmp_path)
-    masked, report = AutoModelForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
-    assert not report["missing_keys"]
-    batch = inputs()
-    arguments = stock_arguments(batch)
+    folder = tmp_path_factory.mktemp("checkpoint")
+    ours.save_pretrained(folder)
+    return ours, folder
+
+
+def loaded(kind, folder, **options):
+    found, report = kind.from_pretrained(folder, output_loading_info=True, **options)
+    assert not report["mismatched_keys"]
+    return found.eval(), set(report["missing_keys"]), set(report["unexpected_keys"])
+
+
+def test_a_checkpoint_loads_as_an_encoder(checkpoint):
+    ours, folder = checkpoint
+    encoder, missing, unexpected = loaded(AutoModel, folder)
+    assert type(encoder) is BertModel
+    assert missing == set()
+    assert unexpected
+    assert all(name.startswith("cls.") for name in unexpected)
+    arguments = stock_arguments(inputs())
+    for found, expected in zip(encoder(**arguments)[:2], ours.bert(**arguments)[:2], strict=True):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", [AutoModelForPreTraining, BertForPreTraining])
+def test_a_checkpoint_loads_as_the_stock_pre_training_model(checkpoint, kind):
+    ours, folder = checkpoint
+    stock, missing, unexpected = loaded(kind, folder)
+    assert type(stock) is BertForPreTraining
+    assert missing == unexpected == set()
+    assert stock.cls.predictions.decoder.weight is stock.bert.embeddings.word_embeddings.weight
+    arguments = stock_arguments(inputs())
+    outputs, hidden = stock(**arguments), ours.bert(**arguments)
+    assert torch.equal(outputs.prediction_logits, ours.cls.predictions(hidden[0]))
+    assert torch.equal(outputs.seq_relationship_logits, ours.cls.seq_relationship(hidden[1]))
+
+
+def test_a_checkpoint_loads_as_a_masked_language_model(checkpoint):
+    ours, folder = checkpoint
+    masked, missing, unexpected = loaded(AutoModelForMaskedLM, folder)
+    assert missing == set()
+    assert unexpected == HEADS | POOLER
+    arguments = stock_arguments(inputs())
     logits = ours.cls.predictions(ours.bert(**arguments)[0])
-    assert torch.equal(masked.eval()(**arguments).logits, logits)
-    classifier = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=3)
-    for name, parameter in ours.bert.named_parameters():
-        assert torch.equal(classifier.bert.get_parameter(name), parameter), name
-    again = PosBertForPreTraining.from_pretrained(tmp_path).eval()
+    assert torch.equal(masked(**arguments).logits, logits)
+
+
+def test_a_checkpoint_loads_as_a_classifier_with_a_new_head(checkpoint):
+    ours, folder = checkpoint
+    classifier, missing, unexpected = loaded(
+        AutoModelForSequenceClassification, folder, num_labels=3
+    )
+    assert missing == {"classifier.weight", "classifier.bias"}
+    assert all(name.startswith("cls.") for name in unexpected)
+    arguments = stock_arguments(inputs())
+    expected = classifier.classifier(ours.bert(**arguments)[1])
+    assert expected.shape == (BATCH, 3)
+    assert torch.equal(classifier(**arguments).logits, expected)
+
+
+def test_a_checkpoint_loads_as_itself(checkpoint):
+    ours, folder = checkpoint
+    again, missing, unexpected = loaded(PosBertForPreTraining, folder)
+    assert missing == unexpected == set()
+    batch = inputs()
     found, expected = again(**batch), ours(**batch)
     assert torch.equal(found.task_values, expected.task_values)
     assert torch.equal(found.task_groups, expected.task_groups)
+
+
+def test_a_checkpoint_of_the_stock_model_loads_as_ours(tmp_path):
+    stock = BertForPreTraining(bert_config(TINY, VOCABULARY)).eval()
+    stock.save_pretrained(tmp_path)
+    ours, missing, unexpected = loaded(PosBertForPreTraining, tmp_path)
+    assert missing == unexpected == set()
+    arguments = stock_arguments(inputs())
+    logits = ours.cls.predictions(ours.bert(**arguments)[0])
+    assert torch.equal(logits, stock(**arguments).prediction_logits)
