@@ -202,16 +202,15 @@ def test_masks_depend_neither_on_order_nor_on_batches_nor_on_workers():
 
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_ranks_divide_each_step_of_one_process_among_themselves_with_its_masks(ranks):
-    order = InstanceOrder(instances(), length=72, duplicates=3, seed=1)
-
     def steps(size, **process):
+        order = InstanceOrder(instances(), length=96, duplicates=3, seed=1)  # into a second epoch
         loader = DataLoader(order, size, collate_fn=Labelled(collator()))
         return list(prepare_data_loader(loader, put_on_device=False, **process))
 
     one = [by_instance([batch]) for batch in steps(12, num_processes=1)]
     parts = [steps(12 // ranks, num_processes=ranks, process_index=rank) for rank in range(ranks)]
     assert [by_instance(batches) for batches in zip(*parts, strict=True)] == one
-    assert len(one) == 6
+    assert len(one) == 8
 
 
 @given(st.integers(1, 12), st.integers(1, 4), st.integers(1, 3), st.integers(0, 9))
