@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from figures.terminal import Watch
     from theory.testbed import Context
 
+RUNS = Path("runs/bert/pretrained")
+"""Where `python -m experiments bert pretrain` leaves its runs."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make figures.
@@ -24,12 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: command-line words; None for those of the process.
 
     Returns:
-        0 if all were made; 2 for bad arguments or unusable saved data; 3 if a package is missing.
+        0 if all were made; 2 for bad arguments or unusable data; 3 if a package is missing.
     """
     try:
         from figures import style, terminal
-        from figures.data import DataError
-        from figures.registry import EFFORT, FIGURES
+        from figures.data import DataError, NothingToDrawError
+        from figures.registry import EFFORT, FIGURES, RunsFigure
         from theory.testbed import Context
     except ModuleNotFoundError as error:
         return report_missing_extra("python -m figures", "theory", error)
@@ -46,14 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 _make(entry, options, context, watch)
             except DataError as error:
-                parser.error(f"argument --from-data: {error}")
+                of_runs = isinstance(entry, RunsFigure)
+                if isinstance(error, NothingToDrawError) and of_runs and not options.figure:
+                    watch.left_out(str(error))
+                    continue
+                argument = "--runs" if of_runs and options.from_data is None else "--from-data"
+                parser.error(f"argument {argument}: {error}")
+            except ModuleNotFoundError as error:  # of what reads runs, the rest is there
+                return report_missing_extra("python -m figures", "experiments", error)
     return 0
 
 
 def _make(
     entry: "FigureEntry", options: argparse.Namespace, context: "Context", watch: "Watch"
 ) -> None:
-    """Compute and save the data, unless there are saved ones; draw and save the picture."""
+    """Compute or read and save the data, unless there are saved ones; draw and save the picture."""
     from figures import data, style
 
     watch.figure(entry.name)
@@ -61,7 +71,7 @@ def _make(
     written = []
     if source is None:
         source = options.out
-        data.save(_computed(entry, context), source)
+        data.save(_obtained(entry, options.runs, context), source)
         written = [source / f"{entry.name}.{suffix}" for suffix in ("csv", "json")]
     watch.note("drawing")
     # Always from the files, so that the picture shows what was saved.
@@ -71,25 +81,22 @@ def _make(
     watch.written([path, *written])
 
 
-def _computed(entry: "FigureEntry", context: "Context") -> "FigureData":
+def _obtained(entry: "FigureEntry", runs: Path, context: "Context") -> "FigureData":
     """The figure's data, with how they came about."""
     import matplotlib as mpl
 
     from theory.ledger import versions
 
-    found = entry.compute(context)
-    provenance = {
-        "command": f"python -m figures {entry.name} --seed {context.seed}",
-        "seed": context.seed,
-        "versions": {**versions(), "matplotlib": mpl.__version__},
-    }
-    return replace(found, provenance=provenance)
+    found = entry.obtain(context, runs)
+    used = {**versions(), "matplotlib": mpl.__version__}
+    return replace(found, provenance={**found.provenance, "versions": used})
 
 
 def _parser(figures: list[str], formats: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m figures",
-        description="Compute figures, save their numbers, and draw them from the saved numbers.",
+        description="Compute figures or read them from finished runs, save their numbers, and draw "
+        "them from the saved numbers.",
     )
 
     parser.add_argument(
@@ -97,7 +104,7 @@ def _parser(figures: list[str], formats: list[str]) -> argparse.ArgumentParser:
         metavar="NAME",
         nargs="*",
         type=named("figure", figures, lambda text: text.lower().replace("-", "_")),
-        help=f"only these figures: {', '.join(figures)} (default: all)",
+        help=f"only these figures: {', '.join(figures)} (default: all that have data)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/figures"), help="where to write pictures and numbers"
@@ -105,10 +112,17 @@ def _parser(figures: list[str], formats: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=formats, default="png", help="of the pictures")
     parser.add_argument("--seed", type=seed, default=0, help="seed of all random choices")
     parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        default=RUNS,
+        help=f"finished pre-training runs, for the pos_bert figures (default: {RUNS})",
+    )
+    parser.add_argument(
         "--from-data",
         type=Path,
         metavar="DIR",
-        help="draw the numbers saved in DIR; compute nothing",
+        help="draw the numbers saved in DIR; compute and read nothing",
     )
     parser.add_argument("--list", action="store_true", help="list the figures and stop")
     return parser

@@ -26,7 +26,11 @@ _DTYPES = {"text": np.str_, "integer": np.int64, "number": np.float64}
 
 
 class DataError(RuntimeError):
-    """Saved data are missing or unusable; the message names the file."""
+    """Data are missing or unusable; the message names the file."""
+
+
+class NothingToDrawError(DataError):
+    """There is nothing that a figure could be drawn from."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ def load(name: str, directory: Path) -> FigureData:
     """Read what `save` wrote.
 
     Raises:
-        DataError: a file is missing or damaged, of another version, or the two do not belong
+        NothingToDrawError: both files are missing.
+        DataError: one is missing or damaged, of another version, or the two do not belong
             together (the checksum in the JSON file is not that of the CSV file).
     """
     document_path, table_path = directory / f"{name}.json", directory / f"{name}.csv"
@@ -130,7 +135,9 @@ def load(name: str, directory: Path) -> FigureData:
         document = json.loads(document_path.read_bytes())
         table = table_path.read_bytes()
     except OSError as error:
-        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+        missing = not document_path.exists() and not table_path.exists()
+        kind = NothingToDrawError if missing else DataError
+        raise kind(f"cannot read {error.filename}: {error.strerror}") from error
     except ValueError as error:
         raise DataError(f"{document_path} is not valid JSON: {error}") from error
     found = document.get("schema_version") if isinstance(document, dict) else None

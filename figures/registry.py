@@ -1,13 +1,20 @@
-"""The figures by name."""
+"""The figures by name: those that are computed, and those that show results of runs."""
 
+import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from figures import (
     appendix_c,
     convergence,
     geometry,
     peers,
+    pos_bert_curves,
+    pos_bert_grouping,
+    pos_bert_summary,
     sample_complexity,
     smoothing,
     task_count,
@@ -30,37 +37,88 @@ EFFORT = Effort(
 
 
 @dataclass(frozen=True)
-class FigureEntry:
-    """How a figure is made.
+class FigureEntry(ABC):
+    """What every figure has; where its data are from is said by the two kinds.
 
     Attributes:
         name: on the command line and of its files.
         summary: what it shows, in one line.
-        compute: measures everything the figure needs.
         draw: draws it from the data alone.
     """
 
     name: str
     summary: str
-    compute: Callable[[Context], FigureData]
     draw: Draw
+
+    @abstractmethod
+    def obtain(self, context: Context, runs: Path) -> FigureData:
+        """The figure's data with the command that gives them.
+
+        Args:
+            context: of what is computed.
+            runs: folder of finished runs.
+
+        Raises:
+            DataError: there are no runs, or they cannot be used.
+        """
+
+
+@dataclass(frozen=True)
+class TheoryFigure(FigureEntry):
+    """A figure whose data are computed.
+
+    Attributes:
+        compute: measures everything the figure needs.
+    """
+
+    compute: Callable[[Context], FigureData]
+
+    def obtain(self, context: Context, runs: Path) -> FigureData:  # noqa: ARG002
+        """Computed, with command and seed."""
+        command = f"python -m figures {self.name} --seed {context.seed}"
+        return replace(self.compute(context), provenance={"command": command, "seed": context.seed})
+
+
+@dataclass(frozen=True)
+class RunsFigure(FigureEntry):
+    """A figure of what finished runs of an experiment left.
+
+    Attributes:
+        read: collects everything the figure needs from the folder of the runs. It raises
+            `figures.data.NothingToDrawError` if that has no run to show, `figures.data.DataError`
+            if one is damaged.
+    """
+
+    read: Callable[[Path], FigureData]
+
+    def obtain(self, context: Context, runs: Path) -> FigureData:  # noqa: ARG002
+        """Read, with the command; where the runs came from is in their provenance."""
+        found = self.read(runs)
+        command = shlex.join(["python", "-m", "figures", self.name, "--runs", str(runs)])
+        return replace(found, provenance={"command": command, **found.provenance})
+
+
+def _theory(module: Any) -> TheoryFigure:
+    return TheoryFigure(module.NAME, module.SUMMARY, module.draw, module.compute)
+
+
+def _of_runs(module: Any) -> RunsFigure:
+    return RunsFigure(module.NAME, module.SUMMARY, module.draw, module.read)
 
 
 FIGURES: dict[str, FigureEntry] = {
     entry.name: entry
     for entry in (
-        FigureEntry("convergence", convergence.SUMMARY, convergence.compute, convergence.draw),
-        FigureEntry("appendix_c", appendix_c.SUMMARY, appendix_c.compute, appendix_c.draw),
-        FigureEntry("peers", peers.SUMMARY, peers.compute, peers.draw),
-        FigureEntry(
-            "sample_complexity",
-            sample_complexity.SUMMARY,
-            sample_complexity.compute,
-            sample_complexity.draw,
-        ),
-        FigureEntry("smoothing", smoothing.SUMMARY, smoothing.compute, smoothing.draw),
-        FigureEntry("task_count", task_count.SUMMARY, task_count.compute, task_count.draw),
-        FigureEntry("geometry", geometry.SUMMARY, geometry.compute, geometry.draw),
+        _theory(convergence),
+        _theory(appendix_c),
+        _theory(peers),
+        _theory(sample_complexity),
+        _theory(smoothing),
+        _theory(task_count),
+        _theory(geometry),
+        _of_runs(pos_bert_curves),
+        _of_runs(pos_bert_summary),
+        _of_runs(pos_bert_grouping),
     )
 }
 """Figures by name, in the order in which they are drawn."""

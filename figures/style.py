@@ -8,7 +8,7 @@ every common colour-vision deficiency; every series has its own marker too.
 import contextlib
 import functools
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -24,7 +24,7 @@ FORMATS = ("png", "svg", "pdf")
 WIDTH = 10.0
 """Width of every figure, inches."""
 
-BLACK, GREY, PALE = "#1a1a1a", "#6e6e6e", "#f1f1f1"
+BLACK, GREY, RULE, PALE = "#1a1a1a", "#6e6e6e", "#dddddd", "#f1f1f1"
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 PURPLE, VERMILLION, ORANGE = "#CC79A7", "#D55E00", "#E69F00"
 VIOLET = "#4B2C83"
@@ -110,6 +110,58 @@ def label(axes: Axes, text: str, at: tuple[float, float], **options: Any) -> Non
         "path_effects": [patheffects.withStroke(linewidth=2.5, foreground="white")],
     }
     axes.annotate(text, at, **{**defaults, **options})
+
+
+def signed(value: float) -> str:
+    """A difference with two digits and a typographic sign."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def name_ends(axes: Axes, ends: Sequence[tuple[float, str, str, bool]]) -> None:
+    """Name curves right of the axes, each at its end; names that would overlap are moved apart.
+
+    Args:
+        axes: with its final limits.
+        ends: of each curve the last ordinate (data coordinates), name, colour, and whether bold.
+    """
+    axes.get_ylim()  # limits that are still to be found are found now
+    points = 72 * axes.bbox.height / axes.figure.dpi
+    ordered = sorted(ends)
+    at = [axes.transData.transform((0.0, end))[1] for end, *_ in ordered]
+    heights = [float(axes.transAxes.inverted().transform((0.0, y))[1]) for y in at]
+    places = apart(heights, 1.2 * SMALL / points)
+    for height, place, (_, text, color, bold) in zip(heights, places, ordered, strict=True):
+        axes.annotate(
+            text, (1.0, height), (1.05, place), xycoords="axes fraction",
+            textcoords="axes fraction", fontsize=SMALL, color=color, va="center",
+            fontweight="bold" if bold else "normal",
+            arrowprops={"arrowstyle": "-", "color": color, "lw": 0.6, "shrinkA": 1, "shrinkB": 1,
+                        "relpos": (0.0, 0.5)},
+        )  # fmt: skip
+
+
+def apart(heights: Sequence[float], gap: float) -> list[float]:
+    """The nearest heights, in least squares, that are a gap apart and between 0 and 1.
+
+    Args:
+        heights: ascending.
+        gap: least distance; it is reduced if so many heights do not fit.
+
+    Returns:
+        As many heights, ascending.
+    """
+    count = len(heights)
+    gap = min(gap, 1 / max(1, count - 1))
+    blocks: list[tuple[float, int]] = []  # isotonic regression by pooling: mean and size
+    for index, height in enumerate(heights):
+        mean, size = height - index * gap, 1
+        while blocks and blocks[-1][0] > mean:
+            before, many = blocks.pop()
+            mean, size = (mean * size + before * many) / (size + many), size + many
+        blocks.append((mean, size))
+    level = [mean for mean, size in blocks for _ in range(size)]
+    room = 1 - (count - 1) * gap
+    return [min(max(mean, 0.0), room) + index * gap for index, mean in enumerate(level)]
 
 
 @contextlib.contextmanager

@@ -38,6 +38,12 @@ class Watch:
         names = ", ".join(str(path) for path in paths)
         self._progress.console.print(f"{self._figure}: {names}", highlight=False, soft_wrap=True)
 
+    def left_out(self, reason: str) -> None:
+        """The figure has no data and is not drawn: say why."""
+        self._progress.advance(self._bar)
+        line = f"{self._figure}: left out: {reason}"
+        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
 
 @contextmanager
 def watching(count: int) -> Iterator[Watch]:

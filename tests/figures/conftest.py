@@ -1,6 +1,7 @@
 import pytest
 
 from figures import data, registry
+from tests.figures.made_up_runs import ARMS, GROUPED, write_runs
 from theory.claims import Context, Effort
 
 TINY = Effort(
@@ -16,11 +17,19 @@ TINY = Effort(
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory):
+def runs(tmp_path_factory):
+    """A folder of made-up PoS-BERT runs: two seeds of every arm."""
+    folder = tmp_path_factory.mktemp("runs") / "pretrained"
+    write_runs(folder, {**ARMS, **GROUPED}, seeds=(0, 3))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory, runs):
     """A directory with the numbers of every figure, measured at a tiny effort."""
     directory = tmp_path_factory.mktemp("figures")
     for entry in registry.FIGURES.values():
-        data.save(entry.compute(Context(TINY)), directory)
+        data.save(entry.obtain(Context(TINY), runs), directory)
     return directory
 
 

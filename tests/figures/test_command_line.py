@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from figures import registry
 from figures.__main__ import main
 from tests.figures.conftest import TINY
 from tests.figures.helpers import table
+from tests.figures.made_up_runs import alter, write_runs
 
 MAGIC = {"png": b"\x89PNG\r\n", "svg": b"<?xml", "pdf": b"%PDF"}
 
@@ -21,7 +23,8 @@ def no_computing(monkeypatch):
         raise AssertionError("nothing should be computed")
 
     for name, entry in registry.FIGURES.items():
-        changed = dataclasses.replace(entry, compute=refuse)
+        kind = "read" if isinstance(entry, registry.RunsFigure) else "compute"
+        changed = dataclasses.replace(entry, **{kind: refuse})
         monkeypatch.setitem(registry.FIGURES, name, changed)
 
 
@@ -115,3 +118,90 @@ def test_computed_figure_is_saved_with_its_numbers(saved, tmp_path, monkeypatch,
     assert provenance["command"] == "python -m figures appendix_c --seed 3"
     assert {"numpy", "cvxpy", "matplotlib", "python"} <= set(provenance["versions"])
     assert str(out / "appendix_c.png") in capsys.readouterr().out
+
+
+def test_figure_of_runs_says_which_runs_it_shows(runs, tmp_path):
+    assert main(["pos-bert-summary", "--runs", str(runs), "--out", str(tmp_path)]) == 0
+    document = json.loads((tmp_path / "pos_bert_summary.json").read_text(encoding="utf-8"))
+    provenance = document["provenance"]
+    assert provenance["command"] == f"python -m figures pos_bert_summary --runs {runs}"
+    assert {"numpy", "matplotlib", "python"} <= set(provenance["versions"])
+    shown = {run["file"]: run for run in provenance["runs"]}
+    arms = ("average", "minimax", "token-mean", "my own")
+    assert shown.keys() == {f"{arm}/seed-{seed}/result.json" for arm in arms for seed in (0, 3)}
+    for name, run in shown.items():
+        result = json.loads((runs / name).read_text(encoding="utf-8"))
+        assert run["sha256"] == hashlib.sha256((runs / name).read_bytes()).hexdigest()
+        assert {key: run[key] for key in ("date", "command", "versions")} == {
+            key: result[key] for key in ("date", "command", "versions")
+        }
+
+
+@pytest.fixture
+def few_figures(monkeypatch):
+    """Only one figure that is computed, and those of runs."""
+    monkeypatch.setattr(registry, "EFFORT", TINY)
+    for name, entry in list(registry.FIGURES.items()):
+        if name != "appendix_c" and not isinstance(entry, registry.RunsFigure):
+            monkeypatch.delitem(registry.FIGURES, name)
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_without_runs_their_figures_are_left_out_and_the_remedy_is_said(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["--runs", str(tmp_path / "none"), "--out", str(out)]) == 0
+    assert {path.name for path in out.glob("*.png")} == {"appendix_c.png"}
+    said = capsys.readouterr().out
+    for name in ("pos_bert_curves", "pos_bert_summary", "pos_bert_grouping"):
+        assert f"{name}: left out: {tmp_path / 'none'} holds no finished run" in said
+    assert "python -m experiments bert pretrain" in said
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_with_runs_every_figure_that_they_allow_is_drawn(tmp_path, capsys):
+    write_runs(tmp_path / "runs", {"average": "pos", "minimax": "pos"})
+    out = tmp_path / "out"
+    assert main(["--runs", str(tmp_path / "runs"), "--out", str(out)]) == 0
+    drawn = {"appendix_c.png", "pos_bert_curves.png", "pos_bert_summary.png"}
+    assert {path.name for path in out.glob("*.png")} == drawn
+    assert "pos_bert_grouping: left out:" in capsys.readouterr().out
+    again = tmp_path / "again"
+    assert main(["--from-data", str(out), "--out", str(again)]) == 0
+    assert {path.name for path in again.iterdir()} == drawn
+    assert "pos_bert_grouping: left out: cannot read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["pos_bert_curves", "pos_bert_summary", "pos_bert_grouping"])
+def test_a_figure_of_runs_that_was_asked_for_is_an_error_without_runs(name, tmp_path, capsys):
+    message = fails([name, "--runs", tmp_path / "none", "--out", tmp_path], capsys)
+    assert f"argument --runs: {tmp_path / 'none'} holds no finished run" in message
+    message = fails([name, "--from-data", tmp_path / "none", "--out", tmp_path], capsys)
+    assert "argument --from-data: cannot read" in message
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_a_damaged_run_is_an_error_even_if_no_figure_was_asked_for(tmp_path, capsys):
+    write_runs(tmp_path, {"average": "pos"})
+    path = alter(tmp_path, "average", 0, lambda content: content.pop("history"))
+    message = fails(["--runs", tmp_path, "--out", tmp_path / "out"], capsys)
+    assert f"argument --runs: {path}: `history` should be a list; found None" in message
+
+
+def test_a_package_that_only_runs_need_is_named(runs, tmp_path):
+    code = (
+        "import sys; sys.modules['yaml'] = None\nfrom figures.__main__ import main\n"
+        f"sys.exit(main(['pos_bert_summary', '--runs', {str(runs)!r}, '--out', {str(tmp_path)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "needs the package 'yaml'" in done.stderr
+    assert "taskrobust[experiments]" in done.stderr
+
+
+def test_figures_need_no_torch_until_they_are_of_runs():
+    code = (
+        "import sys\nfrom figures import registry\n"
+        "print(sorted({'torch', 'transformers', 'yaml', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
