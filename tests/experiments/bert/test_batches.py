@@ -8,6 +8,7 @@ from scipy.stats import binomtest, chisquare
 from torch.utils.data import DataLoader
 
 from experiments.bert.batches import InstanceOrder, mask_instance
+from experiments.bert.groupings import FrequencyGroups
 from experiments.bert.tags import OTHER
 from tests.experiments.bert.instances import (
     CLS,
@@ -156,6 +157,14 @@ def test_a_batch_holds_what_is_needed_to_undo_the_masking():
         assert (batch["task_ids"][r][~chosen] == -100).all()
         is_other = torch.from_numpy(row["pos"])[positions] == OTHER
         assert ((batch["task_ids"][r][chosen] == OTHER) == is_other).all()
+
+
+def test_tasks_are_those_of_the_original_pieces():
+    batch = collator(task_of_piece=FrequencyGroups(tuple(range(VOCABULARY))))(instances())
+    tasks = batch["task_ids"]
+    words = (batch["mlm_labels"] != -100) & (tasks != OTHER)  # tasks are numbers of pieces here
+    assert words.sum() > 50
+    assert torch.equal(tasks[words], batch["mlm_labels"][words])
 
 
 def test_an_instance_that_is_too_long_is_refused_by_its_number():

@@ -172,6 +172,21 @@ def test_defaults_are_those_of_bert():
     assert {k: v for k, v in found.items() if v != expected[k]} == {}
 
 
+def test_sizes_reach_the_configuration():
+    size = ModelSize(layers=3, hidden=24, heads=4, intermediate=40, positions=17, dropout=0.3)
+    found, bert = bert_config(size, 77).to_dict(), BertConfig().to_dict()
+    assert {name: value for name, value in found.items() if value != bert[name]} == {
+        "vocab_size": 77,
+        "num_hidden_layers": 3,
+        "hidden_size": 24,
+        "num_attention_heads": 4,
+        "intermediate_size": 40,
+        "max_position_embeddings": 17,
+        "hidden_dropout_prob": 0.3,
+        "attention_probs_dropout_prob": 0.3,
+    }
+
+
 @pytest.mark.parametrize("vocabulary", [500, 8000])
 def test_the_first_loss_is_that_of_guessing(vocabulary):
     ours = model(vocabulary=vocabulary, size=ModelSize(layers=1, hidden=32, heads=2, positions=24))

@@ -2,16 +2,19 @@
 
 import copy
 import json
+import os
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
 from experiments.bert import pretrain as pretraining
-from experiments.bert.data import Prepared, held_out_batches
+from experiments.bert.data import Prepared, held_out_batches, training_data
 from experiments.bert.evaluation import class_sums
 from experiments.bert.model import PosBertForPreTraining
 from experiments.bert.pretrain import in_order, pretrain
@@ -77,6 +80,78 @@ def finished(tmp_path_factory, tiny, prepared_folder):
         found = {arm: pretrain(study, prepared_folder, out, arm, 0) for arm in ARMS}
     torch.set_num_threads(threads)
     return out, found, recorded
+
+
+RECIPE = (
+    "optimisation={steps: 5, batch_size: 8, learning_rate: 0.01, warmup_steps: 2, "
+    "weight_decay: 0.3, betas: [0.7, 0.95], epsilon: 0.01, max_gradient_norm: NORM}"
+)
+
+
+def task_mean(model, batch):
+    """Mean of the class means plus that of the pairs, from the logits of all positions."""
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    outputs = BertForPreTraining.forward(model, **{name: batch[name] for name in names})
+    rows = torch.arange(len(batch["input_ids"]))[:, None]
+    logits = outputs.prediction_logits[rows, batch["masked_positions"]]
+    means = [
+        cross_entropy(
+            logits[batch["task_ids"] == task], batch["mlm_labels"][batch["task_ids"] == task]
+        )
+        for task in range(len(TASKS))
+        if (batch["task_ids"] == task).any()
+    ]
+    pairs = cross_entropy(outputs.seq_relationship_logits, batch["next_sentence_label"])
+    return torch.stack(means).mean() + pairs
+
+
+@pytest.mark.parametrize("norm", ["0.0", "0.2"])
+def test_a_run_is_adamw_with_decay_of_matrices_only_and_a_linear_schedule(
+    monkeypatch, tmp_path, tiny, prepared_folder, norm
+):
+    recorded, study = Recorded(), tiny("model.dropout=0.0", RECIPE.replace("NORM", norm))
+    monkeypatch.setattr(pretraining, "_OrderedTrainer", recorded.trainer())
+    pretrain(study, prepared_folder, tmp_path, "average", 0)
+    (initial,), (batches,) = recorded.parameters.values(), recorded.batches.values()
+    model = PosBertForPreTraining.from_pretrained(run_folder(tmp_path, "average", 0) / "model")
+    model.load_state_dict(initial)
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() == 1]  # biases and LayerNorm
+    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.7, 0.95), eps=0.01, weight_decay=0.3)
+    for rate, batch in zip([0.0, 0.005, 0.01, 0.02 / 3, 0.01 / 3], batches, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        task_mean(model, batch).backward()
+        if float(norm):
+            assert torch.nn.utils.clip_grad_norm_(model.parameters(), float(norm)) > float(norm)
+        optimizer.step()
+    found = weights(run_folder(tmp_path, "average", 0))
+    for name, expected in model.state_dict().items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-3, atol=1e-5, msg=name)
+    assert not torch.equal(found["bert.pooler.dense.weight"], initial["bert.pooler.dense.weight"])
+
+
+def test_batches_come_in_the_order_of_the_data(finished, tiny, prepared_folder):
+    out, _, recorded = finished
+    instances, masking, _ = training_data(tiny(), prepared_folder)
+    batches = recorded_of(recorded, out, "average", "batches")
+    for step, batch in enumerate(batches):
+        assert same(batch, masking([instances[8 * step + k] for k in range(8)]))
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [("float32", (False, False)), ("bf16", (True, False)), ("fp16", (False, True))],
+)
+def test_precision_and_compilation_reach_the_trainer(tmp_path, tiny, precision, expected):
+    for compiled in (False, True):
+        study = tiny(f"optimisation.precision={precision}", f"optimisation.compile={compiled}")
+        with mock.patch.dict(os.environ):  # arguments set variables
+            arguments = pretraining._arguments(study, tmp_path, 0)
+        assert (arguments.bf16, arguments.fp16) == expected
+        assert arguments.torch_compile == compiled
 
 
 def recorded_of(recorded, out, arm, what):
