@@ -137,3 +137,30 @@ def test_held_out_masks_are_fixed_by_part_of_speech_and_not_those_of_training(ti
     for row, positions, tasks in zip(rows, one["masked_positions"], one["task_ids"], strict=True):
         used = tasks != -100
         assert row["pos"][positions[used].numpy()].tolist() == tasks[used].tolist()
+
+
+def test_masking_and_order_follow_their_own_settings(tiny, prepared_folder):
+    def data(masking_seed=5, seed=8):
+        masks = f"{{probability: 0.4, max_predictions: 9, duplicates: 3, seed: {masking_seed}}}"
+        return training_data(tiny(f"masking={masks}", f"seed={seed}"), prepared_folder)[:2]
+
+    instances, masking = data()
+    rows = [instances[k] for k in range(40)]
+    assert {row["duplicate"] for row in rows} == {0, 1, 2}
+    batch = masking(rows)
+    counts = (batch["mlm_labels"] != -100).sum(1).tolist()
+    assert counts == [min(round(0.4 * len(row["input_ids"])), 9) for row in rows]
+    for seeds, order_is_same, masks_are_same in (((5, 9), False, True), ((6, 8), True, False)):
+        others, other_masking = data(*seeds)
+        numbers = [(others[k]["duplicate"], others[k]["index"]) for k in range(40)]
+        assert (numbers == [(row["duplicate"], row["index"]) for row in rows]) == order_is_same
+        found = other_masking(rows)["input_ids"]
+        assert torch.equal(found, batch["input_ids"]) == masks_are_same
+
+
+def test_phases_of_one_folder_have_orders_of_their_own(tiny, prepared_folder):
+    study = tiny("phases=[{share: 0.5}, {share: 0.5}]")
+    instances, _, _ = training_data(study, prepared_folder)
+    numbers = [(instances[k]["duplicate"], instances[k]["index"]) for k in range(len(instances))]
+    half = len(numbers) // 2
+    assert numbers[:half] != numbers[half:]

@@ -275,6 +275,12 @@ def test_excess_risks_need_a_finished_reference(tmp_path, tiny, prepared_folder)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_reference_is_of_the_same_seed(finished, tmp_path, tiny, prepared_folder):
+    shutil.copytree(finished[0] / "average", tmp_path / "average")  # of seed 0 only
+    with pytest.raises(ConfigurationError, match=r"average/seed-1/result\.json is missing"):
+        pretrain(tiny(), prepared_folder, tmp_path, "excess", 1)
+
+
 def test_excess_risks_need_tasks_by_part_of_speech(finished, tmp_path, tiny, prepared_folder):
     shutil.copytree(finished[0] / "average", tmp_path / "average")
     with pytest.raises(ConfigurationError, match="no held-out risk of random 1"):
