@@ -287,8 +287,8 @@ def _class_sums(path: Path) -> "ClassSums":
     from experiments.bert.evaluation import ClassSums
 
     try:
-        with np.load(path) as saved:
+        with path.open("rb") as file, np.load(file) as saved:
             sums, counts = saved["sums"], saved["counts"]
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise DataError(f"{path} should hold sums and counts by instance: {error}") from error
     return ClassSums(sums, counts, np.zeros(0))
