@@ -42,8 +42,19 @@ def prepare(
         size: the model's.
         modalities: images ``[B, C, H, W]`` and labels ``[B, H / stride, W / stride]``, by name.
         valid: bool ``[B, 1, H, W]`` for images with pixels of unknown value, by name.
+
+    Raises:
+        ValueError: `valid` has something that is no image of the batch, or another shape.
     """
     valid = valid or {}
+    for name, known in valid.items():
+        if name not in modalities or isinstance(size.modality(name), LabelModality):
+            raise ValueError(f"`valid` should name images of the batch; found {name!r}")
+        wanted = tuple(modalities[name][:, :1].shape)
+        if tuple(known.shape) != wanted:
+            raise ValueError(
+                f"`valid.{name}` should have shape {wanted}; found {tuple(known.shape)}"
+            )
     return {
         name: standardise_depth(values, valid.get(name)) if _standardised(size, name) else values
         for name, values in modalities.items()

@@ -50,8 +50,11 @@ def image_risks(
         target: of the same shape.
         mask: bool ``[B, N]``, True for patches that are scored.
         loss: which error; the mean over channels is taken.
-        valid: bool ``[B, N, pixels]``, False for pixels without a known target; None: all known.
+        valid: bool ``[B, N, pixels]``, False for pixels whose target is unknown and may be
+            anything, NaN too; None: all known.
     """
+    if valid is not None:
+        target = torch.where(valid[..., None], target, 0.0)
     error = _at_least_float32(predicted) - _at_least_float32(target)
     pixels = (error.square() if loss == "squared" else error.abs()).mean(-1)
     return masked_means(pixels, _scored(pixels, mask, valid))

@@ -71,9 +71,7 @@ def test_what_cannot_be_put_together_is_named_by_its_sample():
         COLLATOR(given)
     given = rows(3)
     given[1]["semseg"] = torch.zeros(2, 2, dtype=torch.long)
-    with pytest.raises(
-        ValueError, match=r"`semseg` of sample 1 .*\(6, 4\) of sample 0; .*found"
-    ):
+    with pytest.raises(ValueError, match=r"`semseg` of sample 1 .*\(6, 4\) of sample 0; .*found"):
         COLLATOR(given)
     given = rows(3)
     given[0]["depth_valid"] = given[0]["depth"] > 0

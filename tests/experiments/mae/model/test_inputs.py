@@ -40,3 +40,17 @@ def test_depth_is_standardised_and_nothing_else_is_touched():
     found = prepare(samples.SIZE, images, {"depth": valid})
     assert torch.equal(found["depth"], standardise_depth(images["depth"], valid))
     assert (found["depth"][~valid] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("semseg", (4, 1, 6, 4), "`valid` should name images of the batch; found 'semseg'"),
+        ("normal", (4, 1, 24, 16), "`valid` should name images of the batch; found 'normal'"),
+        ("depth", (4, 24, 16), r"`valid\.depth` .*\(4, 1, 24, 16\); found \(4, 24, 16\)"),
+        ("rgb", (4, 3, 24, 16), r"`valid\.rgb` .*\(4, 1, 24, 16\); found \(4, 3, 24, 16\)"),
+    ],
+)
+def test_valid_pixels_that_belong_to_no_image_are_refused(name, shape, message):
+    with pytest.raises(ValueError, match=message):
+        prepare(samples.SIZE, samples.images(), {name: torch.ones(shape, dtype=torch.bool)})

@@ -80,6 +80,13 @@ def test_pixels_of_unknown_value_are_not_scored():
         lambda b, n, p: masked[b, n] and valid[b, n, p],
     )
     compare(found, expected)
+    predicted.requires_grad_()
+    spoilt = torch.where(valid[..., None], target, torch.nan)
+    again = image_risks(predicted, spoilt, masked, "squared", valid).values
+    assert torch.equal(again, found.values)
+    (gradient,) = torch.autograd.grad(again.sum(), predicted)
+    scored = masked[..., None] & valid
+    assert torch.equal(gradient.abs().sum(-1) > 0, scored)
     nothing = image_risks(predicted, target, masked, "squared", torch.zeros_like(valid))
     assert not nothing.present.any()
 
