@@ -1,0 +1,36 @@
+"""Two processes take the pre-training step of one, loss and gradients, in float64."""
+
+import pytest
+
+from tests.experiments.mae.rank_jobs import BALANCERS, jobs
+from tests.taskrobust.distributed.harness import Failure, run_on_ranks
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Results of one rank, and of the first and second of two."""
+    one, two = (run_on_ranks(jobs, n, tmp_path_factory.mktemp(f"ranks-{n}")) for n in (1, 2))
+    return [*one, *two]
+
+
+def distance(one, other):
+    assert one.keys() == other.keys()
+    return max((one[name] - other[name]).abs().max().item() for name in one)
+
+
+@pytest.mark.parametrize("balancer", BALANCERS)
+def test_two_ranks_have_the_loss_and_gradients_of_one(found, balancer):
+    one, first, second = (results[balancer] for results in found)
+    for result in (one, first, second):
+        assert not isinstance(result, Failure), result
+    assert one["loss"] > 0
+    assert max(one[name].abs().max() for name in one if name != "loss") > 0.01
+    assert distance(one, first) < 1e-12
+    assert distance(one, second) < 1e-12
+
+
+def test_risks_of_each_rank_alone_give_another_gradient(found):
+    one, first, _ = (results["minimax"] for results in found)
+    alone, local, _ = (results["local"] for results in found)
+    assert distance(one, alone) < 1e-12
+    assert distance(first, local) > 1e-3
