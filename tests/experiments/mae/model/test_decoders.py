@@ -48,6 +48,20 @@ def test_the_paper_s_decoders_have_the_documented_numbers_of_parameters(name, he
     assert numel(made) == total
 
 
+def test_gradients_reach_tokens_and_parameters_as_in_the_reference(decoders):
+    made = decoders["depth"]
+    encoded, ids_keep = inputs()
+    encoded = encoded[:1].requires_grad_()
+    wanted = [encoded, *made.parameters()]
+    weights = torch.linspace(-1, 1, 6 * 64, dtype=torch.float64).view(6, 64)
+    expected = torch.autograd.grad(
+        (weights * reference.decoder(made, encoded[0], ids_keep[0], SIZE)).sum(), wanted
+    )
+    found = torch.autograd.grad((weights * made(encoded, ids_keep[:1])[0, :, :, 0]).sum(), wanted)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("task", SIZE.tasks)
 def test_it_is_cross_attention_from_the_places_of_the_target_to_what_is_visible(decoders, task):
     made = decoders[task]

@@ -38,11 +38,16 @@ def test_it_is_a_transformer_on_the_visible_tokens_after_the_global_one(encoder,
         ],
         dim=1,
     )
+    wanted = list(encoder.parameters())
     for sample, ids in enumerate(batch["ids_keep"]):
         x = torch.cat([encoder.global_token[0], tokens[sample, ids]])
         for block in encoder.blocks:
             x = reference.block(block, x, samples.SIZE.heads)
         torch.testing.assert_close(found[sample], x, rtol=1e-11, atol=1e-12)
+        expected = torch.autograd.grad(x.square().sum(), wanted, retain_graph=True)
+        gradients = torch.autograd.grad(found[sample].square().sum(), wanted, retain_graph=True)
+        for one, other in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
 
 def test_the_order_of_the_visible_tokens_is_that_of_the_output(encoder, batch):
