@@ -101,7 +101,7 @@ def _memory(memory: Results) -> Table:
         for name, text in names.items()
     ]
     title = (
-        f"Memory of the heads, MiB: {case['batch']} × {case['sequence']}, "
+        f"Memory of the heads in float32, MiB: {case['batch']} × {case['sequence']}, "
         f"{case['predictions']} predictions, 30,522 pieces"
     )
     return Table(title, ["", "stock", "masked positions", "ratio"], rows)
