@@ -1,4 +1,4 @@
-"""``python -m experiments bert prepare|pretrain``."""
+"""``python -m experiments bert prepare|pretrain|finetune``."""
 
 import argparse
 import os
@@ -20,7 +20,9 @@ Run = Callable[["BertStudy", argparse.Namespace, argparse.ArgumentParser], int]
 
 def add_bert(parser: argparse.ArgumentParser) -> None:
     """Give a parser the commands of PoS-BERT."""
-    parser.description = "PoS-BERT: prepare text, pre-train with a task a part of speech."
+    parser.description = (
+        "PoS-BERT: prepare text, pre-train with a task a part of speech, fine-tune on GLUE."
+    )
     commands = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     prepare = _command(commands, "prepare", "text to tagged sentence pairs", _prepare)
     prepare.set_defaults(out=Path("runs/bert/prepared"))
@@ -31,6 +33,16 @@ def add_bert(parser: argparse.ArgumentParser) -> None:
     )
     pretrain.add_argument(
         "--seeds", nargs="+", type=seed, metavar="N", default=[0], help="one run each (default: 0)"
+    )
+    finetune = _command(commands, "finetune", "train and evaluate on GLUE", _finetune)
+    finetune.set_defaults(out=Path("runs/bert/finetuned"))
+    finetune.add_argument(
+        "--model",
+        nargs="+",
+        metavar="MODEL",
+        default=["runs/bert/pretrained"],
+        help="folders of pretrain (every finished arm and seed), checkpoints, or Hub ids "
+        "(default: runs/bert/pretrained)",
     )
 
 
@@ -105,4 +117,25 @@ def _pretrain(
     console.print(
         f"results in {out}; * leaves the interjection out", highlight=False, soft_wrap=True
     )
+    return 0
+
+
+def _finetune(
+    study: "BertStudy", options: argparse.Namespace, parser: argparse.ArgumentParser
+) -> int:
+    from rich.console import Console
+
+    from experiments.bert.glue.study import fine_tune_all
+
+    out = writable_directory(parser, options.out)
+    console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
+    fine_tune_all(
+        study.fine_tuning,
+        options.model,
+        options.data,
+        out,
+        console=console,
+        command=options.command_line,
+    )
+    console.print(f"results in {out}", highlight=False, soft_wrap=True)
     return 0

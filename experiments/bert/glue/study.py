@@ -1,0 +1,133 @@
+"""Fine-tuning as a whole: read, plan, run, tabulate, export."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments.bert.configuration import FineTuning
+from experiments.bert.glue import results
+from experiments.bert.glue.examples import TaskData
+from experiments.bert.glue.export import export
+from experiments.bert.glue.finetune import finetune, plan, steps
+from experiments.bert.glue.generated import write_generated
+from experiments.bert.glue.hub import load_task
+from experiments.bert.glue.models import find_models
+from experiments.bert.glue.progress import run_bar
+from experiments.bert.glue.read import read_task
+from experiments.bert.glue.tasks import TASKS, GlueTask
+from experiments.bert.preparation.progress import without_other_bars
+from experiments.bert.runs import finished
+from experiments.configuration import ConfigurationError
+from taskrobust._files import write_atomically
+
+__all__ = ["fine_tune_all", "read_all"]
+
+
+def fine_tune_all(
+    how: FineTuning,
+    models: Sequence[str],
+    data: Path | None,
+    out: Path,
+    *,
+    console: Console,
+    command: str = "",
+) -> list[dict[str, Any]]:
+    """Fine-tune every model on every task with every seed; finished runs are read back.
+
+    All data and models are read and checked first. Afterwards `out` has ``dev.md``,
+    ``results.json`` and, if the data has test files, ``submissions/``.
+
+    Args:
+        how: the configuration.
+        models: see `find_models`.
+        data: folder or zip of GLUE's files; None: what the configuration says.
+        out: where results go.
+        console: what a person sees; a quiet one in all processes but the first.
+        command: what was typed, recorded with the results.
+
+    Returns:
+        The results of all runs; in all processes but the first, empty ones.
+
+    Raises:
+        ConfigurationError: data, models or configuration cannot be used.
+    """
+    found = find_models(models)
+    read = read_all(how, data, out)
+    _describe(read, console)
+    runs = plan(how, found, read, out)
+    made = []
+    with run_bar(console, sum(steps(how, run.data) for run in runs)) as bar:
+        for run in runs:
+            bar.title(run.title)
+            known = finished(run.folder, run.configuration) is not None
+            result = finetune(run, how, command=command, callbacks=[bar])
+            if known:
+                bar.skip(steps(how, run.data))
+            if result:
+                bar.line(f"{run.title}: {_line(result)}{' (done before)' if known else ''}")
+            made.append(result)
+    if console.quiet:
+        return made
+    table = results.rows(made)
+    console.print(results.table(table, "GLUE, dev (× 100)"))
+    content = {"command": command, "rows": results.to_data(table)}
+    write_atomically(out / "results.json", json.dumps(content, indent=1) + "\n")
+    write_atomically(out / "dev.md", results.markdown(table))
+    for folder in export(runs, made, out / "submissions"):
+        console.print(f"test predictions in {folder}", highlight=False, soft_wrap=True)
+    return made
+
+
+def read_all(how: FineTuning, data: Path | None, out: Path) -> list[TaskData]:
+    """All tasks of a configuration, read and checked.
+
+    Args:
+        how: the configuration.
+        data: folder or zip of GLUE's files; None: what `how.source` says.
+        out: generated files are written to ``out/data``.
+
+    Raises:
+        ConfigurationError: something is missing, or cannot be used.
+    """
+    tasks = [TASKS[name] for name in dict.fromkeys(how.tasks)]
+    if data is None and how.source == "generated":
+        data = write_generated(out / "data", [task.name for task in tasks])
+    if data is not None:
+        return [read_task(task, data) for task in tasks]
+    if how.source == "local":
+        raise ConfigurationError(
+            "--data is needed: a folder with GLUE's files, TASK/train.tsv … or TASK.zip; or --set "
+            "fine_tuning.source=hub"
+        )
+    with without_other_bars():
+        return [load_task(task, how.hub, how.revision) for task in tasks]
+
+
+def _describe(data: Sequence[TaskData], console: Console) -> None:
+    """A line a task: what was read, and whether it is all of GLUE's."""
+    for each in data:
+        parts = []
+        for name, split in each.splits().items():
+            whole = _rows_of(each.task, name)
+            of = f" of {whole:,}" if whole and whole != len(split) else ""
+            left_out = f" ({split.skipped} broken rows left out)" if split.skipped else ""
+            parts.append(f"{name} {len(split):,}{of}{left_out}")
+        console.print(
+            f"{each.task.title}: {', '.join(parts)}", highlight=False, markup=False, soft_wrap=True
+        )
+
+
+def _rows_of(task: GlueTask, split: str) -> int | None:
+    """Rows of GLUE's own train or dev split."""
+    return None if split.startswith("test") else task.rows[split.removeprefix("dev").strip()]
+
+
+def _line(result: dict[str, Any]) -> str:
+    """Dev scores of a run, and how long it took."""
+    texts = []
+    for part, found in result["dev"].items():
+        texts += [f"{part} {metric} {100 * value:.1f}".strip() for metric, value in found.items()]
+    return f"{', '.join(texts)} ({result['seconds']:.0f} s)"
