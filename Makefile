@@ -21,7 +21,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 figures: $(VENV)/.theory
-	$(BIN)/python -m figures --out $(OUT)/figures
+	$(BIN)/python -m figures --out $(OUT)/figures --runs $(OUT)/bert/pretrained
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
