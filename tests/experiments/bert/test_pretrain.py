@@ -37,7 +37,7 @@ class Recorded:
     """What every training saw, by the folder of the run."""
 
     def __init__(self):
-        self.parameters, self.batches = {}, {}
+        self.parameters, self.batches, self.seeds = {}, {}, set()
 
     def trainer(self):
         """The trainer, recording."""
@@ -51,6 +51,7 @@ class Recorded:
 
             def training_step(self, model, inputs, *args):
                 seen = recorded.batches.setdefault(self.args.output_dir, [])
+                recorded.seeds.add(torch.initial_seed())  # of what dropout draws from
                 seen.append({name: values.clone() for name, values in inputs.items()})
                 return super().training_step(model, inputs, *args)
 
@@ -180,6 +181,7 @@ def test_another_seed_has_other_parameters_and_the_same_batches(
     second = Recorded()
     monkeypatch.setattr(pretraining, "_OrderedTrainer", second.trainer())
     pretrain(tiny(), prepared_folder, tmp_path, "average", 1)
+    assert (first.seeds, second.seeds) == ({0}, {1})
     (parameters,), (batches,) = second.parameters.values(), second.batches.values()
     assert not same(parameters, recorded_of(first, out, "average", "parameters"))
     for one, other in zip(batches, recorded_of(first, out, "average", "batches"), strict=True):
