@@ -57,7 +57,9 @@ def tables(results: Results) -> Iterator[Table]:
     cases = results["cases"]
     columns = ["", *(case["case"] for case in cases)]
     rows = [[name, *(shown(case["ms"][name]) for case in cases)] for name in cases[0]["ms"]]
-    yield Table(f"One training step in {cases[0]['precision']}, ms", columns, rows)
+    yield Table(
+        f"One training step in {cases[0]['precision']}, ms of {results['clock']}", columns, rows
+    )
     names = {
         "stock": f"{STOCK} / {MINIMAX}",
         "balancing": f"{MINIMAX} / {MEAN}",
