@@ -1,6 +1,7 @@
 """GLUE's metrics, by scikit-learn and scipy."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,13 @@ def _f1(predicted: Floats, labels: Floats) -> float:
     return float(f1_score(labels, predicted, pos_label=1, average="binary", zero_division=0.0))
 
 
-def _correlation(kind: Callable[..., tuple[float, float]]) -> Callable[[Floats, Floats], float]:
+def _correlation(found: Callable[[Floats, Floats], Any]) -> Callable[[Floats, Floats], float]:
+    """A correlation that is 0 if there is a constant, without the library's warning."""
+
     def correlation(predicted: Floats, labels: Floats) -> float:
         if np.ptp(predicted) == 0 or np.ptp(labels) == 0:
             return 0.0
-        return float(kind(predicted, labels)[0])
+        return float(found(predicted, labels))
 
     return correlation
 
@@ -30,14 +33,14 @@ def _correlation(kind: Callable[..., tuple[float, float]]) -> Callable[[Floats, 
 METRICS: dict[str, Callable[[Floats, Floats], float]] = {
     "accuracy": lambda predicted, labels: float(accuracy_score(labels, predicted)),
     "f1": _f1,
-    "matthews": lambda predicted, labels: float(matthews_corrcoef(labels, predicted)),
-    "spearman": _correlation(spearmanr),
-    "pearson": _correlation(pearsonr),
+    "matthews": _correlation(lambda predicted, labels: matthews_corrcoef(labels, predicted)),
+    "spearman": _correlation(lambda predicted, labels: spearmanr(predicted, labels)[0]),
+    "pearson": _correlation(lambda predicted, labels: pearsonr(predicted, labels)[0]),
 }
 """From predictions and labels ``[n]`` to a score of at most 1.
 
 F1 is that of class 1 (duplicate, paraphrase), 0 if it is neither there nor predicted. Correlations
-with constants, which are undefined, count as 0.
+with constants, which are undefined, count as 0 (Matthews' is one, of classes).
 """
 
 
