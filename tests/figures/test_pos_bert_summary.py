@@ -132,6 +132,19 @@ def test_classes_have_the_number_of_their_pieces(runs, summary):
     assert set(labels) == {*(f"{task} ({counts[task]})" for task in TASKS), *WHOLE}
 
 
+def test_a_class_of_few_pieces_is_pale_and_the_reason_is_said(runs, summary):
+    pieces = dict.fromkeys(TASKS, 10000.0) | {"adverb": 29.0, "noun": 30.0}
+    counts = np.array([pieces.get(quantity, np.nan) for quantity in summary["quantity"]])
+    changed = dataclasses.replace(summary, values={**summary.values, "pieces": counts})
+    figure = pos_bert_summary.draw(changed)
+    for axes in figure.axes:
+        pale = {line.get_ydata()[0] for line in axes.lines if line.get_alpha() == 0.35}
+        assert {round(y) for y in pale} == {order(runs).index("adverb")}
+        bars = [bar for bar in axes.collections if bar.get_alpha() == 0.35]
+        assert {bar.get_segments()[0][0, 1] for bar in bars} <= pale
+    assert any("fewer than 30 pieces" in text.get_text() for text in figure.texts)
+
+
 def test_without_sums_differences_have_no_intervals(tmp_path):
     write_runs(tmp_path, {"average": "pos", "minimax": "pos"})
     (run_folder(tmp_path, "average", 0) / "test.npz").unlink()
@@ -153,7 +166,7 @@ def test_without_the_average_there_are_no_differences(tmp_path):
     worst = {arm: pos_bert_summary.mean(found.where(split="test"), "worst*", arm) for arm in
              ("minimax", "hard-max")}  # fmt: skip
     best = min(worst, key=worst.__getitem__)
-    title = f"{best} has the lowest worst class, {worst[best]:.2f} nats"
+    title = f"{best}: lowest worst class, {worst[best]:.2f} nats"
     assert pos_bert_summary.finding(found) == title
 
 
@@ -193,4 +206,4 @@ def test_title_says_what_the_numbers_say(summary):
     title = "minimax: worst class −1.23 nats against average, mean of classes +0.50"
     assert pos_bert_summary.finding(changed) == title
     risk[where(arm="average", quantity="worst*")] = 0.25
-    assert pos_bert_summary.finding(changed) == "average has the lowest worst class, 0.25 nats"
+    assert pos_bert_summary.finding(changed) == "average: lowest worst class, 0.25 nats"
