@@ -1,4 +1,4 @@
-"""``python -m experiments bert prepare|pretrain|finetune``."""
+"""``python -m experiments bert prepare|pretrain|finetune|summary``."""
 
 import argparse
 import os
@@ -44,6 +44,28 @@ def add_bert(parser: argparse.ArgumentParser) -> None:
         help="folders of pretrain (every finished arm and seed), checkpoints, or Hub ids "
         "(default: runs/bert/pretrained)",
     )
+    summary = commands.add_parser("summary", help="all tables of finished runs on one page")
+    summary.add_argument(
+        "--pretrained",
+        type=Path,
+        metavar="DIR",
+        default=Path("runs/bert/pretrained"),
+        help="of pretrain (default: %(default)s)",
+    )
+    summary.add_argument(
+        "--finetuned",
+        type=Path,
+        metavar="DIR",
+        default=Path("runs/bert/finetuned"),
+        help="of finetune, if there is one (default: %(default)s)",
+    )
+    summary.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where summary.md goes (default: the folder of --pretrained)",
+    )
+    summary.set_defaults(run=partial(_summary, summary))
 
 
 def _command(commands: Any, name: str, help_text: str, run: Run) -> argparse.ArgumentParser:
@@ -138,4 +160,31 @@ def _finetune(
         command=options.command_line,
     )
     console.print(f"results in {out}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _summary(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    command: str,  # noqa: ARG001
+) -> int:
+    from rich.console import Console
+
+    from experiments.bert.records import RecordError
+    from experiments.bert.summary import summarise
+
+    try:
+        found = summarise(options.pretrained, options.finetuned)
+    except RecordError as error:
+        parser.error(str(error))
+    out = writable_directory(parser, options.out or options.pretrained)
+    write_atomically(out / "summary.md", found.markdown)
+    console = Console()
+    for table in found.tables:
+        console.print(table)
+    console.print(
+        f"summary in {out / 'summary.md'}; * leaves the interjection out",
+        highlight=False,
+        soft_wrap=True,
+    )
     return 0

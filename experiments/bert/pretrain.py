@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils.data import SequentialSampler
@@ -26,7 +25,7 @@ from experiments.bert.data import (
     phase_folder,
     training_data,
 )
-from experiments.bert.evaluation import class_sums, summarise
+from experiments.bert.evaluation import class_sums, summarise, write_sums
 from experiments.bert.groupings import task_names
 from experiments.bert.model import PosBertForPreTraining, bert_config
 from experiments.bert.records import RESULT, read, run_folder
@@ -264,7 +263,7 @@ def _held_out(
             continue
         batches = held_out_batches(study, prepared, split, batch_size)
         measured = class_sums(model, batches, device)
-        np.savez(folder / f"{split}.npz", sums=measured.sums, counts=measured.counts)
+        write_sums(measured, folder / f"{split}.npz")
         found[split] = summarise(measured).as_data()
     return found
 
