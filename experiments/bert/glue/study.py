@@ -56,7 +56,8 @@ def fine_tune_all(
     """
     found = find_models(models)
     read = read_all(how, data, out)
-    _describe(read, console)
+    for each in read:
+        console.print(_described(each), highlight=False, markup=False, soft_wrap=True)
     runs = plan(how, found, read, out)
     made = []
     with run_bar(console, sum(steps(how, run.data) for run in runs)) as bar:
@@ -106,18 +107,15 @@ def read_all(how: FineTuning, data: Path | None, out: Path) -> list[TaskData]:
         return [load_task(task, how.hub, how.revision) for task in tasks]
 
 
-def _describe(data: Sequence[TaskData], console: Console) -> None:
-    """A line a task: what was read, and whether it is all of GLUE's."""
-    for each in data:
-        parts = []
-        for name, split in each.splits().items():
-            whole = _rows_of(each.task, name)
-            of = f" of {whole:,}" if whole and whole != len(split) else ""
-            left_out = f" ({split.skipped} broken rows left out)" if split.skipped else ""
-            parts.append(f"{name} {len(split):,}{of}{left_out}")
-        console.print(
-            f"{each.task.title}: {', '.join(parts)}", highlight=False, markup=False, soft_wrap=True
-        )
+def _described(data: TaskData) -> str:
+    """What was read of a task, and whether it is all of GLUE's."""
+    parts = []
+    for name, split in data.splits().items():
+        whole = _rows_of(data.task, name)
+        of = f" of {whole:,}" if whole and len(split) < whole else ""
+        left_out = f" ({split.skipped} broken rows left out)" if split.skipped else ""
+        parts.append(f"{name} {len(split):,}{of}{left_out}")
+    return f"{data.task.title}: {', '.join(parts)}"
 
 
 def _rows_of(task: GlueTask, split: str) -> int | None:

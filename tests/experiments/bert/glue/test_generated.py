@@ -90,7 +90,7 @@ def explained(data, out, models):
 
     Not the rank correlation: that of a nearly constant output may be anything.
     """
-    how = FineTuning(epochs=2, learning_rate=5e-3, seeds=(0,), sequence_length=64)
+    how = FineTuning(epochs=2, learning_rate=5e-3, batch_size=16, seeds=(0,), sequence_length=64)
     (run,) = plan(how, models, [data], out)
     found = finetune(run, how)["dev"][""]
     with np.load(run.folder / PREDICTIONS) as kept:

@@ -82,9 +82,7 @@ def test_what_cannot_be_reached_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize(("more", "refused"), [(0, False), (-1, True), (200, True), (None, False)])
-def test_tokenizer_and_model_must_have_the_same_vocabulary(
-    tmp_path, checkpoint, make_checkpoint, more, refused
-):
+def test_tokenizer_and_model_must_have_the_same_vocabulary(tmp_path, checkpoint, more, refused):
     folder = copied(checkpoint, tmp_path / "model")
     pieces = AutoConfig.from_pretrained(folder).vocab_size
     size = pieces + more if more is not None else -(-pieces // 64) * 64  # filled up

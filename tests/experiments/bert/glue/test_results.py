@@ -14,12 +14,12 @@ def result(arm, name, value, **more):
     task = TASKS[name]
     dev = {part.name: dict.fromkeys(task.metrics, value) for part in task.parts}
     for part, score in more.items():
-        dev[part] = {metric: score for metric in task.metrics}
+        dev[part] = dict.fromkeys(task.metrics, score)
     return {"arm": arm, "task": name, "dev": dev}
 
 
 def every(arm, values):
-    """Results on all tasks; the values of each are those of the first, a tenth higher each time."""
+    """Results on all tasks; those of each are a point higher than those of the one before."""
     return [
         result(arm, name, value + number / 100)
         for number, name in enumerate(TASKS)
@@ -56,8 +56,6 @@ def test_cells_have_median_and_spread_and_the_average_is_that_of_the_medians():
     values = (0.31, 0.2, 0.7)
     text = markdown(rows(every("a", values)))
     medians = [100 * median(values) + number for number in range(8)]
-    found = dict(zip(head(text), [*cells(text)], strict=False))
-    assert found[""] == ""
     columns = dict(zip(head(text)[1:], cells(text)["a"], strict=True))
     assert columns["QQP F1"] == "32.0 (21.0–71.0)"
     assert columns["CoLA Matthews"] == "35.0 (24.0–74.0)"
