@@ -53,10 +53,10 @@ def _split(found: DatasetDict, name: str, source: str) -> Dataset:
 def _examples(rows: Dataset, task: GlueTask, place: str, *, labelled: bool) -> Examples:
     needed = [*task.hub_columns, *(["label"] if labelled else [])]
     missing = [column for column in needed if column not in rows.column_names]
-    if missing or not len(rows):
-        what = f"the columns {', '.join(missing)}" if missing else "one example at least"
+    if missing:
         raise ConfigurationError(
-            f"{place}: should have {what}; found {len(rows)} rows of {', '.join(rows.column_names)}"
+            f"{place}: should have the columns {', '.join(missing)}; found "
+            f"{', '.join(rows.column_names)}"
         )
     texts = [tuple(rows[column]) for column in task.hub_columns]
     numbers = rows["idx"] if "idx" in rows.column_names else range(len(rows))
