@@ -175,7 +175,6 @@ def finetune(
         shutil.rmtree(checkpoints, ignore_errors=True)
     if dist.is_initialized():
         dist.barrier()
-    trainer.accelerator.free_memory()
     return result
 
 

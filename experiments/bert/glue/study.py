@@ -1,7 +1,10 @@
 """Fine-tuning as a whole: read, plan, run, tabulate, export."""
 
+import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,10 @@ from experiments.bert.runs import finished
 from experiments.configuration import ConfigurationError
 from taskrobust._files import write_atomically
 
-__all__ = ["fine_tune_all", "read_all"]
+__all__ = ["described", "fine_tune_all", "read_all"]
+
+GENERATED = "generated"
+"""Source of data of our own making."""
 
 
 def fine_tune_all(
@@ -57,10 +63,11 @@ def fine_tune_all(
     found = find_models(models)
     read = read_all(how, data, out)
     for each in read:
-        console.print(_described(each), highlight=False, markup=False, soft_wrap=True)
+        console.print(described(each), highlight=False, markup=False, soft_wrap=True)
     runs = plan(how, found, read, out)
     made = []
-    with run_bar(console, sum(steps(how, run.data) for run in runs)) as bar:
+    total = sum(steps(how, run.data) for run in runs)
+    with _quick_collections(), run_bar(console, total) as bar:
         for run in runs:
             bar.title(run.title)
             known = finished(run.folder, run.configuration) is not None
@@ -76,7 +83,7 @@ def fine_tune_all(
     console.print(results.table(table, "GLUE, dev (× 100)"))
     content = {"command": command, "rows": results.to_data(table)}
     write_atomically(out / "results.json", json.dumps(content, indent=1) + "\n")
-    write_atomically(out / "dev.md", results.markdown(table))
+    write_atomically(out / "dev.md", results.markdown(table) + _about(how, read, command))
     for folder in export(runs, made, out / "submissions"):
         console.print(f"test predictions in {folder}", highlight=False, soft_wrap=True)
     return made
@@ -95,7 +102,8 @@ def read_all(how: FineTuning, data: Path | None, out: Path) -> list[TaskData]:
     """
     tasks = [TASKS[name] for name in dict.fromkeys(how.tasks)]
     if data is None and how.source == "generated":
-        data = write_generated(out / "data", [task.name for task in tasks])
+        folder = write_generated(out / "data", [task.name for task in tasks])
+        return [replace(read_task(task, folder), source=GENERATED) for task in tasks]
     if data is not None:
         return [read_task(task, data) for task in tasks]
     if how.source == "local":
@@ -107,15 +115,40 @@ def read_all(how: FineTuning, data: Path | None, out: Path) -> list[TaskData]:
         return [load_task(task, how.hub, how.revision) for task in tasks]
 
 
-def _described(data: TaskData) -> str:
-    """What was read of a task, and whether it is all of GLUE's."""
+@contextmanager
+def _quick_collections() -> Iterator[None]:
+    """Spare what is loaded by now: else the Trainer collects garbage for a second at each start."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _about(how: FineTuning, data: Sequence[TaskData], command: str) -> str:
+    """What the scores of a table are from, as Markdown."""
+    lines = [f"- {described(each, test=False)}" for each in data]
+    if how.max_train_examples is not None:
+        lines.append(f"- of training examples, the first {how.max_train_examples:,} at most")
+    return "\n".join(["", *lines, *([f"- `{command}`"] if command else [])]) + "\n"
+
+
+def described(data: TaskData, *, test: bool = True) -> str:
+    """What was read of a task, and of how many rows that GLUE has, in words.
+
+    Args:
+        data: from `read_all`.
+        test: whether to tell of the test split.
+    """
     parts = []
-    for name, split in data.splits().items():
-        whole = _rows_of(data.task, name)
+    shown = {name: part for name, part in data.splits().items() if test or "test" not in name}
+    for name, split in shown.items():
+        whole = None if data.source == GENERATED else _rows_of(data.task, name)
         of = f" of {whole:,}" if whole and len(split) < whole else ""
         left_out = f" ({split.skipped} broken rows left out)" if split.skipped else ""
         parts.append(f"{name} {len(split):,}{of}{left_out}")
-    return f"{data.task.title}: {', '.join(parts)}"
+    title = f"{data.task.title} (generated)" if data.source == GENERATED else data.task.title
+    return f"{title}: {', '.join(parts)}"
 
 
 def _rows_of(task: GlueTask, split: str) -> int | None:

@@ -68,7 +68,9 @@ def test_every_arm_task_and_seed_is_in_the_table_and_only_dev_is(tmp_path, prese
                 assert set(result["dev"]) == {""}
     text = (out / "dev.md").read_text(encoding="utf-8")
     assert text.splitlines()[0] == "|  | CoLA Matthews | STS-B Spearman | Avg. (2) | runs |"
-    assert "test" not in text
+    assert "test" not in text.replace(str(tmp_path), "")
+    assert "- CoLA (generated): train 24, dev 12\n" in text
+    assert f"- `{' '.join(['python -m experiments', *typed])}`" in text
     assert "GLUE, dev" in said
     content = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert [row["arm"] for row in content["rows"]] == ["average", "minimax"]
