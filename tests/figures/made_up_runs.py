@@ -55,7 +55,7 @@ def write_run(folder, arm, seed, *, grouping="pos", logs=4, instances=12, masks=
 
 def held_out(rng, masks, instances):
     """Sums whose counts are the same for all runs with the same masks."""
-    counts = 1.0 + masks.poisson(2.0, size=(instances, len(CLASSES)))
+    counts = 1.0 + masks.poisson(5.0, size=(instances, len(CLASSES)))
     means = np.linspace(7, 3, len(CLASSES)) + rng.normal(0, 0.5, len(CLASSES))
     noise = rng.gamma(2.0, 0.2, size=counts.shape)
     return ClassSums(counts * (means + noise), counts, rng.exponential(0.7, size=instances))
