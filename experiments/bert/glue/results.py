@@ -161,7 +161,7 @@ def _average(made: Sequence[Row], row: Row, mark: str) -> str:
 
 
 def _marked(value: float, all_values: Sequence[float], mark: str) -> str:
-    """A value, marked if it is the largest of several."""
+    """A value, marked if it is the largest and another is smaller."""
     text = f"{value:.1f}"
-    best = len(all_values) > 1 and value == max(all_values)
+    best = value == max(all_values) > min(all_values)
     return f"{mark}{text}{mark.replace('[', '[/')}" if best else text

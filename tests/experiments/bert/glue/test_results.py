@@ -78,6 +78,11 @@ def test_the_best_median_is_bold_and_an_arm_without_a_task_has_no_average():
     assert not found["a"]["Avg. (8)"].startswith("**")
 
 
+def test_nothing_is_best_among_equals():
+    made = rows([result("a", "rte", 0.5), result("b", "rte", 0.5)])
+    assert "**" not in markdown(made)
+
+
 def test_unequal_numbers_of_runs_are_told():
     results = [result("a", "rte", 0.5), result("a", "cola", 0.5), result("a", "cola", 0.6)]
     assert cells(markdown(rows(results)))["a"][-1] == "1–2"
