@@ -1,6 +1,7 @@
 """Per-example or per-token losses on one rank, and their sums and counts by task."""
 
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -120,6 +121,9 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype.itemsize < 4 else tensor
 
 
-def _full_precision(tensor: Tensor) -> torch.autocast:
-    """Autocast switched off on the device of a tensor."""
-    return torch.autocast(tensor.device.type, enabled=False)
+def _full_precision(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Autocast switched off on the device of a tensor, if the device (not "meta") has it."""
+    device = tensor.device.type
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)

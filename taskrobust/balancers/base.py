@@ -146,7 +146,7 @@ class Balancer(nn.Module, ABC):
                 f"`losses` should be a tensor; found {type(losses).__name__} (torch.stack(losses)?)"
             )
         # The first is the cheap question: a device's name alone takes longer.
-        if torch._C._is_any_autocast_enabled() and _autocasts(losses.device.type):
+        if _any_autocast() and _autocasts(losses.device.type):
             with torch.autocast(losses.device.type, enabled=False):
                 return self._balance(losses, present, counts, task_gradients)
         risks, present, counts = checked(self.num_tasks, losses, present, counts)
@@ -290,6 +290,10 @@ class Balancer(nn.Module, ABC):
             "(a mean over no example? pass `present`, or use grouped_risks; nonfinite='skip' would "
             "leave such steps out)"
         )
+
+
+# Private to torch; where it is missing, the dear question is asked.
+_any_autocast: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
 
 
 def _autocasts(device_type: str) -> bool:
