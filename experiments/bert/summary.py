@@ -172,7 +172,5 @@ def _common(configurations: Sequence[str]) -> str:
         for name, value in first.items()
         if all(content.get(name) == value for content in contents)
     }
-    # Fine-tuning has its own record, and runs keep none of it.
-    kept = {name: value for name, value in same.items() if name != "fine_tuning"} | {"arms": arms}
-    text: str = yaml.safe_dump(kept, sort_keys=False)
+    text: str = yaml.safe_dump(same | {"arms": arms}, sort_keys=False)
     return text
