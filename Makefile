@@ -7,7 +7,7 @@ OUT    ?= runs
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := verify
-.PHONY: verify test lint figures bench clean
+.PHONY: verify test lint figures bench smoke clean
 
 verify: $(VENV)/.theory
 	$(BIN)/python -m theory --out $(OUT)/theory
@@ -21,7 +21,17 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 figures: $(VENV)/.theory
-	$(BIN)/python -m figures --out $(OUT)/figures
+	$(BIN)/python -m figures --out $(OUT)/figures --runs $(OUT)/bert/pretrained
+
+# Everything of PoS-BERT once, on generated text. Such small models are slower on several threads.
+smoke: export OMP_NUM_THREADS = 1
+smoke: BERT = $(BIN)/python -m experiments bert
+smoke: RUNS = $(OUT)/smoke/bert
+smoke: $(VENV)/.experiments
+	$(BERT) prepare --preset smoke --out $(RUNS)/prepared
+	$(BERT) pretrain --preset smoke --data $(RUNS)/prepared --out $(RUNS)/pretrained
+	$(BERT) finetune --preset smoke --model $(RUNS)/pretrained --out $(RUNS)/finetuned
+	$(BERT) summary --pretrained $(RUNS)/pretrained --finetuned $(RUNS)/finetuned
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks
@@ -36,6 +46,10 @@ $(VENV)/.theory: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[theory]'
 	touch $@
 
+$(VENV)/.experiments: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[experiments]'
+	touch $@
+
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@ $(VENV)/.theory
+	touch $@ $(VENV)/.theory $(VENV)/.experiments

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_table3(commands.add_parser("table3", help="cost of a step of each method, measured"))
-    add_bert(commands.add_parser("bert", help="PoS-BERT: prepare, pretrain"))
+    add_bert(commands.add_parser("bert", help="PoS-BERT: prepare, pretrain, finetune"))
     return parser
 
 

@@ -5,7 +5,7 @@ wrong types and values out of range are refused before any work, each with its p
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,9 +80,15 @@ def load(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
         raise ConfigurationError(_explain(error, path)) from None
 
 
-def dump(configuration: Any) -> str:
-    """The whole configuration as YAML, every default written out, to be kept beside results."""
-    text: str = yaml.safe_dump(_plain(asdict(configuration)), sort_keys=False, allow_unicode=True)
+def dump(configuration: Any, *, without: Collection[str] = ()) -> str:
+    """The whole configuration as YAML, every default written out, to be kept beside results.
+
+    Args:
+        configuration: a dataclass.
+        without: fields that are left out.
+    """
+    kept = {name: value for name, value in asdict(configuration).items() if name not in without}
+    text: str = yaml.safe_dump(_plain(kept), sort_keys=False, allow_unicode=True)
     return text
 
 

@@ -173,7 +173,7 @@ def finding(data: FigureData) -> str:
     best = min(ends, key=lambda arm: ends[arm])
     worst = worst_class(data.where(arm=best))
     share = 100 * smoothed(data.where(arm=best, task=worst), "weight")[1][-1]
-    text = f"{best}: lowest worst class, {ends[best]:.2f} nats"
+    text = f"{best}: {'lowest ' if len(ends) > 1 else ''}worst class, {ends[best]:.2f} nats"
     text += f" ({worst}, {share:.0f} % of the weight)"
     if best != REFERENCE and REFERENCE in ends:
         text += f"; {REFERENCE} {ends[REFERENCE]:.2f}"
@@ -245,7 +245,8 @@ def _draw_counts(axes: Axes, data: FigureData) -> None:
         if len(values):
             axes.plot(steps, values, color=color, ls=line, lw=1.3)
             mean = float(np.nanmean(rows["count"]))
-            ends.append((float(values[-1]), f"{task} {mean:.2g}", color, False))
+            number = f"{mean:.0f}" if mean >= 10 else f"{mean:.2g}"
+            ends.append((float(values[-1]), f"{task} {number}", color, False))
     axes.set(yscale="log", ylabel="pieces")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axes.yaxis.set_major_formatter("{x:g}")

@@ -10,17 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
-
-import numpy as np
+from typing import Any
 
 from experiments.bert.records import AGGREGATES, RESULT, RecordError, collect, run_folder
 from figures import style
 from figures.data import DataError, NothingToDrawError
-
-if TYPE_CHECKING:
-    from experiments.bert.evaluation import ClassSums
 
 REFERENCE = "average"
 """The arm that others are compared with: the mean over tasks."""
@@ -72,6 +66,8 @@ CLASSES: Mapping[str, tuple[str, str]] = {
 
 _EXTRA = (style.GREY, "-.")
 """Of tasks beside the nine classes."""
+
+_FIELDS = {title: field for field, title in AGGREGATES.items()}
 
 
 @dataclass(frozen=True)
@@ -264,11 +260,12 @@ def paired(run: Run, reference: Run | None, split: str) -> dict[str, tuple[float
     files = [each.path.with_name(f"{split}.npz") for each in (run, reference)]
     found = {}
     if run is not reference and all(file.is_file() for file in files):
-        from experiments.bert.evaluation import differences
+        from experiments.bert.evaluation import differences, read_sums
 
-        ours, theirs_sums = (_class_sums(file) for file in files)
         try:
-            found = differences(ours, theirs_sums)
+            found = differences(*(read_sums(file) for file in files))
+        except RecordError as error:
+            raise DataError(str(error)) from error
         except ValueError as error:
             raise DataError(f"{files[0]} and {files[1]}: {error}") from error
     made = {}
@@ -277,18 +274,3 @@ def paired(run: Run, reference: Run | None, split: str) -> dict[str, tuple[float
         ends = (interval.lower, interval.upper) if interval else (math.nan, math.nan)
         made[title] = (value - theirs[title][0], *ends)
     return made
-
-
-_FIELDS = {title: field for field, title in AGGREGATES.items()}
-
-
-def _class_sums(path: Path) -> "ClassSums":
-    """Sums and counts of cross-entropies by instance."""
-    from experiments.bert.evaluation import ClassSums
-
-    try:
-        with path.open("rb") as file, np.load(file) as saved:
-            sums, counts = saved["sums"], saved["counts"]
-    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
-        raise DataError(f"{path} should hold sums and counts by instance: {error}") from error
-    return ClassSums(sums, counts, np.zeros(0))

@@ -35,6 +35,9 @@ SUMMARY = "PoS-BERT runs: held-out risk of every class, worst and mean by arm, w
 WHOLE = ("worst*", "mean*", "token mean")
 """Numbers over several classes that are drawn, below the classes."""
 
+FEW = 30
+"""A class with fewer masked pieces is a pale point: its bootstrap interval cannot be trusted."""
+
 IN_A_ROW = 6
 """Arms in a row of the legend."""
 
@@ -117,6 +120,7 @@ def draw(data: FigureData) -> Figure:
         finding(data),
         f"Split {data.parameters['split']} (masked pieces); bars: 95 % bootstrap intervals"
         + (f", means and widest ends of {seeds} seeds" if seeds > 1 else "")
+        + (f"; pale, without: fewer than {FEW} pieces" if np.any(rows["pieces"] < FEW) else "")
         + "; * leaves the interjection out",
     )
     compared = bool(np.any(np.isfinite(rows["difference"][rows["arm"] != REFERENCE])))
@@ -154,7 +158,7 @@ def finding(data: FigureData) -> str:
     worst = {arm: mean(rows, "worst*", arm) for arm in data.parameters["arms"]}
     best = min(worst, key=worst.__getitem__)
     if REFERENCE not in worst or best == REFERENCE:
-        return f"{best} has the lowest worst class, {worst[best]:.2f} nats"
+        return f"{best}: {'lowest ' if len(worst) > 1 else ''}worst class, {worst[best]:.2f} nats"
     gain, cost = (mean(rows, quantity, best, "difference") for quantity in ("worst*", "mean*"))
     return (
         f"{best}: worst class {style.signed(gain)} nats against {REFERENCE}, "
@@ -200,8 +204,10 @@ def _draw_rows(
         for index, quantity in enumerate(quantities):
             chosen = rows.where(arm=arm, quantity=quantity)
             y, ends = index + shift, (chosen[lower], chosen[upper])
-            axes.plot(np.mean(chosen[column]), y, color=color, marker=marker, ms=5.5, zorder=3)
-            if np.all(np.isfinite(ends)):
+            few = bool(np.any(chosen["pieces"] < FEW))
+            (point,) = axes.plot(np.mean(chosen[column]), y, color=color, marker=marker, ms=5.5)
+            point.set(alpha=0.35 if few else 1.0, zorder=3)
+            if not few and np.all(np.isfinite(ends)):
                 axes.hlines(y, np.min(ends), np.max(ends), color=color, lw=1.8)
     axes.set_ylim(len(quantities) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)

@@ -1,4 +1,4 @@
-"""``python -m experiments bert prepare|pretrain``."""
+"""``python -m experiments bert prepare|pretrain|finetune|summary``."""
 
 import argparse
 import os
@@ -20,7 +20,9 @@ Run = Callable[["BertStudy", argparse.Namespace, argparse.ArgumentParser], int]
 
 def add_bert(parser: argparse.ArgumentParser) -> None:
     """Give a parser the commands of PoS-BERT."""
-    parser.description = "PoS-BERT: prepare text, pre-train with a task a part of speech."
+    parser.description = (
+        "PoS-BERT: prepare text, pre-train with a task a part of speech, fine-tune on GLUE."
+    )
     commands = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     prepare = _command(commands, "prepare", "text to tagged sentence pairs", _prepare)
     prepare.set_defaults(out=Path("runs/bert/prepared"))
@@ -32,6 +34,38 @@ def add_bert(parser: argparse.ArgumentParser) -> None:
     pretrain.add_argument(
         "--seeds", nargs="+", type=seed, metavar="N", default=[0], help="one run each (default: 0)"
     )
+    finetune = _command(commands, "finetune", "train and evaluate on GLUE", _finetune)
+    finetune.set_defaults(out=Path("runs/bert/finetuned"))
+    finetune.add_argument(
+        "--model",
+        nargs="+",
+        metavar="MODEL",
+        default=["runs/bert/pretrained"],
+        help="folders of pretrain (every finished arm and seed), checkpoints, or Hub ids "
+        "(default: runs/bert/pretrained)",
+    )
+    summary = commands.add_parser("summary", help="all tables of finished runs on one page")
+    summary.add_argument(
+        "--pretrained",
+        type=Path,
+        metavar="DIR",
+        default=Path("runs/bert/pretrained"),
+        help="of pretrain (default: %(default)s)",
+    )
+    summary.add_argument(
+        "--finetuned",
+        type=Path,
+        metavar="DIR",
+        default=Path("runs/bert/finetuned"),
+        help="of finetune, if there is one (default: %(default)s)",
+    )
+    summary.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where summary.md goes (default: the folder of --pretrained)",
+    )
+    summary.set_defaults(run=partial(_summary, summary))
 
 
 def _command(commands: Any, name: str, help_text: str, run: Run) -> argparse.ArgumentParser:
@@ -104,5 +138,53 @@ def _pretrain(
             write_atomically(out / f"{split}.md", results.markdown(made))
     console.print(
         f"results in {out}; * leaves the interjection out", highlight=False, soft_wrap=True
+    )
+    return 0
+
+
+def _finetune(
+    study: "BertStudy", options: argparse.Namespace, parser: argparse.ArgumentParser
+) -> int:
+    from rich.console import Console
+
+    from experiments.bert.glue.study import fine_tune_all
+
+    out = writable_directory(parser, options.out)
+    console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
+    fine_tune_all(
+        study.fine_tuning,
+        options.model,
+        options.data,
+        out,
+        console=console,
+        command=options.command_line,
+    )
+    console.print(f"results in {out}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _summary(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    command: str,  # noqa: ARG001
+) -> int:
+    from rich.console import Console
+
+    from experiments.bert.records import RecordError
+    from experiments.bert.summary import summarise
+
+    try:
+        found = summarise(options.pretrained, options.finetuned)
+    except RecordError as error:
+        parser.error(str(error))
+    out = writable_directory(parser, options.out or options.pretrained)
+    write_atomically(out / "summary.md", found.markdown)
+    console = Console()
+    for table in found.tables:
+        console.print(table)
+    console.print(
+        f"summary in {out / 'summary.md'}; * leaves the interjection out",
+        highlight=False,
+        soft_wrap=True,
     )
     return 0

@@ -1,8 +1,11 @@
 """Held-out cross-entropy of each part of speech, with bootstrap intervals over instances."""
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +14,20 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+from experiments.bert.records import RecordError
 from experiments.bert.tags import CLASSES, NUM_TASKS, TASKS
+from taskrobust._files import write_atomically
 
-__all__ = ["ClassSums", "Interval", "Summary", "class_sums", "differences", "summarise"]
+__all__ = [
+    "ClassSums",
+    "Interval",
+    "Summary",
+    "class_sums",
+    "differences",
+    "read_sums",
+    "summarise",
+    "write_sums",
+]
 
 Floats = NDArray[np.float64]
 INTERJECTION = TASKS.index("interjection")
@@ -90,6 +104,26 @@ def class_sums(
         rest = outputs["task_values"][size:] if rest is None else rest
         pairs.append(rest.double().cpu().numpy())
     return ClassSums(np.concatenate(sums), np.concatenate(counts), np.concatenate(pairs))
+
+
+def write_sums(measured: ClassSums, path: Path) -> None:
+    """Keep sums and counts by instance beside a result, for paired comparisons."""
+    content = io.BytesIO()
+    np.savez(content, sums=measured.sums, counts=measured.counts)
+    write_atomically(path, content.getvalue())
+
+
+def read_sums(path: Path) -> ClassSums:
+    """What `write_sums` kept, without sentence pairs.
+
+    Raises:
+        RecordError: the file is missing or damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            return ClassSums(saved["sums"], saved["counts"], np.zeros(0))
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+        raise RecordError(f"{path} should hold sums and counts by instance: {error}") from error
 
 
 def summarise(

@@ -1,24 +1,20 @@
 """Pre-training: every arm and seed a run of its own, resumable, with a recorded result."""
 
 import hashlib
-import json
 import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils.data import SequentialSampler
 from transformers import TrainingArguments
 
-from experiments.bert.configuration import Arm, BertStudy, FineTuning
+from experiments.bert.configuration import Arm, BertStudy
 from experiments.bert.data import (
     HeldOut,
     Prepared,
@@ -26,17 +22,20 @@ from experiments.bert.data import (
     phase_folder,
     training_data,
 )
-from experiments.bert.evaluation import class_sums, summarise
+from experiments.bert.evaluation import class_sums, summarise, write_sums
 from experiments.bert.groupings import task_names
 from experiments.bert.model import PosBertForPreTraining, bert_config
 from experiments.bert.records import RESULT, read, run_folder
+from experiments.bert.runs import finished, provenance, record, start
 from experiments.configuration import ConfigurationError, dump
-from taskrobust import TaskRobustTrainer, __version__, create_balancer
-from taskrobust._files import write_atomically
+from taskrobust import TaskRobustTrainer, create_balancer
 from taskrobust.balancers import Balancer
 from taskrobust.trainer import last_complete_checkpoint
 
 __all__ = ["in_order", "pretrain"]
+
+PACKAGES = ("torch", "transformers", "datasets", "nltk")
+"""Whose versions are recorded."""
 
 
 class _OrderedTrainer(TaskRobustTrainer):
@@ -72,9 +71,9 @@ def pretrain(
     folder = run_folder(out, arm, seed)
     study = replace(study, grouping=study.arms[arm].grouping or study.grouping)
     configuration = _run_configuration(study, arm, data)
-    finished = _finished(folder, configuration)
-    if finished is not None:
-        return finished
+    known = finished(folder, configuration)
+    if known is not None:
+        return known
     instances, masking, prepared = training_data(study, data)
     names = task_names(
         study.grouping,
@@ -100,7 +99,7 @@ def pretrain(
         balancer=balancer,
     )
     if trainer.is_world_process_zero():
-        _record_configuration(folder, configuration)
+        start(folder, configuration)
     began = time.time()
     resumed = last_complete_checkpoint(folder / "checkpoints")
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
@@ -108,7 +107,7 @@ def pretrain(
     result: dict[str, Any] = {}
     if trainer.is_world_process_zero():
         result = {
-            **_provenance(command),
+            **provenance(command, PACKAGES),
             "arm": arm,
             "seed": seed,
             "configuration": configuration,
@@ -120,7 +119,7 @@ def pretrain(
             "history": trainer.state.log_history,
         }
         prepared.tokenizer.save_pretrained(folder / "model")
-        write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
+        record(folder, result)
     if dist.is_initialized():
         dist.barrier()
     return result
@@ -145,23 +144,6 @@ def in_order(study: BertStudy, arms: Sequence[str]) -> list[str]:
         ) from None
 
 
-def _finished(folder: Path, configuration: str) -> dict[str, Any] | None:
-    """The result of a finished run of this configuration; None if it is to be run."""
-    recorded = folder / "configuration.yaml"
-    if recorded.is_file() and recorded.read_text(encoding="utf-8") != configuration:
-        raise ConfigurationError(
-            f"{folder} holds a run of another configuration ({recorded}); choose another --out, or "
-            "remove it"
-        )
-    path = folder / RESULT
-    return read(path) if path.is_file() else None
-
-
-def _record_configuration(folder: Path, configuration: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "configuration.yaml", configuration)
-
-
 def _run_configuration(study: BertStudy, arm: str, data: Path) -> str:
     """What a run depends on: the study with no other arms, and which prepared text it reads."""
     arms: dict[str, Arm] = {}
@@ -171,10 +153,10 @@ def _run_configuration(study: BertStudy, arm: str, data: Path) -> str:
         name = arms[name].reference
     texts = {}
     for phase in study.phases:
-        record = phase_folder(phase, data) / "preparation.yaml"
-        if record.is_file():
-            texts[record.parent.name] = hashlib.sha256(record.read_bytes()).hexdigest()[:16]
-    kept = dump(replace(study, arms=arms, fine_tuning=FineTuning()))
+        path = phase_folder(phase, data) / "preparation.yaml"
+        if path.is_file():
+            texts[path.parent.name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    kept = dump(replace(study, arms=arms), without=("fine_tuning",))
     return kept + "".join(f"# prepared text {name}: {key}\n" for name, key in texts.items())
 
 
@@ -264,20 +246,6 @@ def _held_out(
             continue
         batches = held_out_batches(study, prepared, split, batch_size)
         measured = class_sums(model, batches, device)
-        np.savez(folder / f"{split}.npz", sums=measured.sums, counts=measured.counts)
+        write_sums(measured, folder / f"{split}.npz")
         found[split] = summarise(measured).as_data()
     return found
-
-
-def _provenance(command: str) -> dict[str, Any]:
-    """What a number needs beside it: command, date, versions."""
-    packages = ("torch", "transformers", "datasets", "nltk")
-    return {
-        "command": command,
-        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "versions": {
-            "taskrobust": __version__,
-            "python": platform.python_version(),
-            **{package: version(package) for package in packages},
-        },
-    }

@@ -6,7 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from taskrobust.balancers.base import LinearBalancer, NonFinite, on_simplex
+from taskrobust.balancers._simplex import on_simplex
+from taskrobust.balancers.base import NonFinite
+from taskrobust.balancers.linear import LinearBalancer
 
 __all__ = ["Average"]
 
@@ -45,8 +47,10 @@ class Average(LinearBalancer):
             raise ValueError(f"`over` should be 'tasks' or 'examples'; found {over!r}")
         self.over = over
 
-    def _weights(self, risks: Tensor, present: Tensor, counts: Tensor | None) -> Tensor:
+    def _weights(self, risks: Tensor, present: Tensor | None, counts: Tensor | None) -> Tensor:
         if self.over == "tasks":
+            if present is None:
+                return torch.full_like(risks, 1 / self.num_tasks)
             return on_simplex(torch.ones_like(risks), present)
         if counts is None:
             raise ValueError(

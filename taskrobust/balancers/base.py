@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple, Self, cast
 import torch
 from torch import Tensor, nn
 
+from taskrobust.balancers._arguments import checked, positive
 from taskrobust.risks import TaskRisks
 
-__all__ = ["Balancer", "LinearBalancer", "NonFiniteRiskError", "Weighting"]
+__all__ = ["Balancer", "NonFinite", "NonFiniteRiskError", "Weighting"]
 
 NonFinite = Literal["raise", "skip", "ignore"]
 """What to do about a NaN or infinite risk of a present task."""
@@ -54,15 +55,12 @@ class Balancer(nn.Module, ABC):
             `last` is None, leave out ``scaler.step`` and ``scaler.update``.
 
     Attributes:
-        last: the `Weighting` of the last call, None before the first and after a skipped one.
         step: number of calls in training mode, skipped ones left out.
         skipped: number of skipped calls.
     """
 
     needs_task_gradients: bool = False
     """Whether a call looks at the gradients of single tasks (see `taskrobust.task_gradients`)."""
-
-    last: Weighting | None
 
     def __init__(
         self,
@@ -88,9 +86,16 @@ class Balancer(nn.Module, ABC):
         self.scale = positive("scale", scale)
         self.task_names = names
         self.nonfinite = nonfinite
-        self.last = None
         self.step = 0
         self.skipped = 0
+        self._last: Weighting | tuple[Any, ...] | None = None
+
+    @property
+    def last(self) -> Weighting | None:
+        """The `Weighting` of the last call, None before the first and after a skipped one."""
+        if self._last is not None and not isinstance(self._last, Weighting):
+            self._last = self._weighting(*self._last)
+        return self._last
 
     def forward(
         self,
@@ -123,7 +128,7 @@ class Balancer(nn.Module, ABC):
             if present is not None or counts is not None:
                 raise ValueError("`losses` already bring `present` and `counts`; pass only them")
             losses, present, counts = losses
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_dynamo_compiling():
             loss: Tensor = self._balance_uncompiled(losses, present, counts, task_gradients)
             return loss
         return self._balance(losses, present, counts, task_gradients)
@@ -140,18 +145,19 @@ class Balancer(nn.Module, ABC):
             raise TypeError(
                 f"`losses` should be a tensor; found {type(losses).__name__} (torch.stack(losses)?)"
             )
-        device = losses.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            with torch.autocast(device, enabled=False):
+        # The first is the cheap question: a device's name alone takes longer.
+        if _any_autocast() and _autocasts(losses.device.type):
+            with torch.autocast(losses.device.type, enabled=False):
                 return self._balance(losses, present, counts, task_gradients)
-        risks, mask, counts = self._checked(losses, present, counts)
+        risks, present, counts = checked(self.num_tasks, losses, present, counts)
         fixed = risks.detach()
-        if not self._finite(fixed, mask):
+        if not self._finite(fixed):
             return self.skip(losses)
-        loss, weights, scale = self._combine(risks, mask, counts, task_gradients)
-        self.last = Weighting(fixed, weights.detach(), scale.detach(), mask, counts)
+        loss, weights, scale = self._combine(risks, present, counts, task_gradients)
+        attributes = vars(self)  # setting them through torch.nn.Module takes longer than a softmax
+        attributes["_last"] = fixed, weights, scale, present, counts
         if self.training:
-            self.step += 1
+            attributes["step"] += 1
         return loss
 
     # Bookkeeping on T numbers: compiled, it would be compiled anew at every step.
@@ -161,11 +167,40 @@ class Balancer(nn.Module, ABC):
     def _combine(
         self,
         risks: Tensor,
-        present: Tensor,
+        present: Tensor | None,
         counts: Tensor | None,
         task_gradients: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, the simplex weights ``[T]`` and their scale; changes state when training."""
+    ) -> tuple[Tensor, Tensor, float | Tensor]:
+        """The loss, and what `_weighting` needs to know; changes state when training.
+
+        Args:
+            risks: ``[T]`` in float32 or wider, 0 where absent.
+            present: boolean ``[T]``, or None if all tasks are.
+            counts: as in `forward`.
+            task_gradients: as in `forward`.
+
+        Returns:
+            The loss, the detached weights ``[T]`` on the simplex of present tasks, and their scale.
+        """
+
+    def _weighting(
+        self,
+        risks: Tensor,
+        weights: Tensor,
+        scale: float | Tensor,
+        present: Tensor | None,
+        counts: Tensor | None,
+    ) -> Weighting:
+        """What `last` says, from what `_combine` got and gave; made when somebody looks."""
+        if not isinstance(scale, Tensor):
+            scale = risks.new_full((), scale)
+        if present is None:
+            present = torch.ones_like(risks, dtype=torch.bool)
+        return Weighting(risks, weights.detach(), scale.detach(), present, counts)
+
+    def _weighted(self, risks: Tensor, weights: Tensor) -> Tensor:
+        """The loss ``scale * Σ w_t risk_t``."""
+        return torch.dot(weights if self.scale == 1 else self.scale * weights, risks)
 
     def task_gradients(self, losses: Tensor) -> Tensor:
         """This rank's gradients ``[n_losses, n]`` of given losses, for accumulation over batches.
@@ -180,7 +215,7 @@ class Balancer(nn.Module, ABC):
 
     def skip(self, losses: Tensor) -> Tensor:
         """Leave a step out: no state changes but the count; the loss is a 0 without graph."""
-        self.last = None
+        self._last = None
         self.skipped += 1
         return losses.new_zeros((), requires_grad=True)
 
@@ -219,7 +254,7 @@ class Balancer(nn.Module, ABC):
         if tasks != self.num_tasks:
             raise ValueError(f"the state is of {tasks} tasks; this balancer has {self.num_tasks}")
         self.step, self.skipped = step, skipped
-        self.last = None
+        self._last = None
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """As `torch.nn.Module`; in float32 or wider, even if torch's default is half precision."""
@@ -236,37 +271,7 @@ class Balancer(nn.Module, ABC):
 
         return cast("Self", super()._apply(keep_precise, recurse))  # type: ignore[no-untyped-call]
 
-    def _checked(
-        self, losses: Tensor, present: Tensor | None, counts: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The arguments with the right shapes, dtypes and device; risks 0 where absent."""
-        shape = (self.num_tasks,)
-        for name, argument in (("present", present), ("counts", counts)):
-            if argument is not None and not isinstance(argument, Tensor):
-                raise TypeError(f"`{name}` should be a tensor; found {type(argument).__name__}")
-        if not losses.is_floating_point():
-            raise TypeError(f"`losses` should be floating; found dtype {losses.dtype}")
-        if losses.shape != shape:
-            raise ValueError(
-                f"`losses` should have shape {shape}, one risk a task; found {tuple(losses.shape)}"
-            )
-        if losses.dtype.itemsize < 4:
-            losses = losses.float()
-        if present is not None and present.dtype != torch.bool:
-            raise TypeError(f"`present` should be boolean; found dtype {present.dtype}")
-        for name, argument in (("present", present), ("counts", counts)):
-            if argument is not None and argument.shape != shape:
-                raise ValueError(
-                    f"`{name}` should have shape {shape}; found {tuple(argument.shape)}"
-                )
-        if counts is not None:
-            counts = counts.to(losses.device)
-        if present is None:
-            return losses, torch.ones_like(losses, dtype=torch.bool), counts
-        present = present.to(losses.device)
-        return torch.where(present, losses, 0.0), present, counts
-
-    def _finite(self, risks: Tensor, present: Tensor) -> bool:
+    def _finite(self, risks: Tensor) -> bool:
         """Whether the step can go on; raises if that is asked for."""
         # One number usually tells; a sum of finite risks that overflows is looked at again.
         if self.nonfinite == "ignore" or math.isfinite(risks.sum().item()):
@@ -277,10 +282,8 @@ class Balancer(nn.Module, ABC):
             return False
         found = ", ".join(
             f"{name} = {value}"
-            for name, value, there in zip(
-                self.task_names, risks.tolist(), present.tolist(), strict=True
-            )
-            if there and not math.isfinite(value)
+            for name, value in zip(self.task_names, risks.tolist(), strict=True)
+            if not math.isfinite(value)  # absent tasks have 0 by now
         )
         raise NonFiniteRiskError(
             f"non-finite task risk at step {self.step}: {found}; nothing has been updated "
@@ -289,37 +292,9 @@ class Balancer(nn.Module, ABC):
         )
 
 
-class LinearBalancer(Balancer):
-    """A balancer whose loss is ``scale * Σ w_t risk_t`` with detached weights."""
-
-    def _combine(
-        self,
-        risks: Tensor,
-        present: Tensor,
-        counts: Tensor | None,
-        task_gradients: Tensor | None,  # noqa: ARG002
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.no_grad():
-            weights = self._weights(risks.detach(), present, counts)
-            coefficients = weights if self.scale == 1 else self.scale * weights
-        return torch.sum(coefficients * risks), weights, risks.new_full((), self.scale)
-
-    @abstractmethod
-    def _weights(self, risks: Tensor, present: Tensor, counts: Tensor | None) -> Tensor:
-        """Weights ``[T]`` on the simplex of present tasks (all 0 if none is)."""
+# Private to torch; where it is missing, the dear question is asked.
+_any_autocast: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", lambda: True)
 
 
-def positive(name: str, value: float) -> float:
-    """A finite positive number, or a ValueError that names the argument."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"`{name}` should be a number; found {value!r}")
-    if not 0 < value < math.inf:
-        raise ValueError(f"`{name}` should be positive and finite; found {value}")
-    return float(value)
-
-
-def on_simplex(weights: Tensor, present: Tensor) -> Tensor:
-    """Nonnegative numbers ``[T]``, normalised over the present tasks; all 0 if none is."""
-    weights = torch.where(present, weights, 0.0)
-    total = weights.sum()
-    return weights / torch.where(total > 0, total, 1.0)
+def _autocasts(device_type: str) -> bool:
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from taskrobust.balancers.base import LinearBalancer, NonFinite, positive
+from taskrobust.balancers._arguments import positive
+from taskrobust.balancers.base import NonFinite
+from taskrobust.balancers.linear import LinearBalancer
 
 __all__ = ["DynamicWeightAverage"]
 
@@ -98,29 +100,34 @@ class DynamicWeightAverage(LinearBalancer):
         """The arguments that `repr` shows."""
         return f"{super().extra_repr()}, window={self.window}, temperature={self.temperature:g}"
 
-    def _weights(self, risks: Tensor, present: Tensor, counts: Tensor | None) -> Tensor:  # noqa: ARG002
-        ratios = self.ratios.to(risks.dtype)
-        exponents = torch.where(present, ratios / self.temperature, -math.inf)
-        weights = torch.where(present, torch.softmax(exponents, 0), 0.0)
+    def _weights(self, risks: Tensor, present: Tensor | None, counts: Tensor | None) -> Tensor:  # noqa: ARG002
+        exponents = self.ratios / self.temperature
+        if present is None:
+            weights = torch.softmax(exponents, 0, dtype=risks.dtype)
+        else:
+            exponents = torch.where(present, exponents, -math.inf)
+            weights = torch.softmax(exponents, 0, dtype=risks.dtype)
+            weights = torch.where(present, weights, 0.0)
         if self.training:
             self._remember(risks, present)
             if self.window is not None and (self.step + 1) % self.window == 0:
                 self._end_window()
         return weights
 
-    def _remember(self, risks: Tensor, present: Tensor) -> None:
+    def _remember(self, risks: Tensor, present: Tensor | None) -> None:
         if self.nonfinite == "ignore":  # the other modes have made sure that all are finite
-            present = present & torch.isfinite(risks)
-            risks = torch.where(present, risks, 0.0)
-        self.sums = self.sums + risks.to(self.sums.dtype)
-        self.counts = self.counts + present
+            finite = torch.isfinite(risks)
+            risks = torch.where(finite, risks, 0.0)
+            present = finite if present is None else present & finite
+        self.sums.add_(risks)  # 0 where absent
+        self.counts.add_(1 if present is None else present)
 
     def _end_window(self) -> None:
         seen = self.counts > 0
         means = self.sums / self.counts
         ratios = means / self.means
         ratios = torch.where(torch.isfinite(ratios / self.temperature), ratios, 1.0)
-        self.ratios = torch.where(seen, ratios, self.ratios)
-        self.means = torch.where(seen, means, self.means)
-        self.sums = torch.zeros_like(self.sums)
-        self.counts = torch.zeros_like(self.counts)
+        self.ratios.copy_(torch.where(seen, ratios, self.ratios))
+        self.means.copy_(torch.where(seen, means, self.means))
+        self.sums.zero_()
+        self.counts.zero_()

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from taskrobust.balancers.base import Balancer, NonFinite, on_simplex, positive
+from taskrobust.balancers._arguments import positive
+from taskrobust.balancers._simplex import on_simplex
+from taskrobust.balancers.base import Balancer, NonFinite
 from taskrobust.risks import GradientReduction, ProcessGroup, check_gradient_reduction
 from taskrobust.task_gradients import Shared, SharedLayer
 
@@ -148,17 +150,18 @@ class GradNorm(Balancer):
     def _combine(
         self,
         risks: Tensor,
-        present: Tensor,
+        present: Tensor | None,
         counts: Tensor | None,  # noqa: ARG002
         task_gradients: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, float]:
         weights = on_simplex(self.task_weights.to(risks.dtype), present)
         if self.training:
             norms = self._norms(risks, task_gradients)
+            if present is None:
+                present = torch.ones_like(risks, dtype=torch.bool)
             with torch.no_grad():
                 self._update(risks.detach(), present, norms)
-        loss = self.scale * torch.sum(weights * risks)
-        return loss, weights, risks.new_full((), self.scale)
+        return self._weighted(risks, weights), weights, self.scale
 
     def _norms(self, risks: Tensor, task_gradients: Tensor | None) -> Tensor:
         """Norms ``[T]`` of the global gradients of the risks."""

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from taskrobust.balancers.base import LinearBalancer, NonFinite, positive
+from taskrobust.balancers._arguments import positive
+from taskrobust.balancers.base import NonFinite
+from taskrobust.balancers.linear import LinearBalancer
 
 __all__ = ["GroupDRO"]
 
@@ -88,26 +90,36 @@ class GroupDRO(LinearBalancer):
         adjustment = f", adjustment={self.adjustment:g}" if self.adjustment else ""
         return f"{super().extra_repr()}, step_size={self.step_size:g}{adjustment}"
 
-    def _weights(self, risks: Tensor, present: Tensor, counts: Tensor | None) -> Tensor:  # noqa: ARG002
+    def _weights(self, risks: Tensor, present: Tensor | None, counts: Tensor | None) -> Tensor:  # noqa: ARG002
+        log_weights = self.log_weights
         if self.training:
-            self._ascend(risks, present)
-        wider = torch.promote_types(self.log_weights.dtype, risks.dtype)
-        log_weights = torch.where(present, self.log_weights.to(wider), -math.inf)
-        return torch.where(present, torch.softmax(log_weights, 0), 0.0).to(risks.dtype)
+            self._ascend(log_weights, risks, present)
+        wider = torch.promote_types(log_weights.dtype, risks.dtype)
+        if present is None:
+            weights = torch.softmax(log_weights, 0, dtype=wider)
+        else:
+            log_weights = torch.where(present, log_weights, -math.inf)
+            weights = torch.where(present, torch.softmax(log_weights, 0, dtype=wider), 0.0)
+        return weights.to(risks.dtype)
 
-    def _ascend(self, risks: Tensor, compared: Tensor) -> None:
+    def _ascend(self, log_weights: Tensor, risks: Tensor, compared: Tensor | None) -> None:
         """Multiply the weights of the compared tasks by exp(η · risk), their total unchanged."""
         if self.nonfinite == "ignore":  # the other modes have made sure that all are finite
-            compared = compared & torch.isfinite(risks)
+            finite = torch.isfinite(risks)
+            compared = finite if compared is None else compared & finite
         if self.group_sizes is not None:
             risks = risks + self.adjustment / self.group_sizes.to(risks.dtype).sqrt()
-        risks = torch.where(compared, risks, -math.inf)
-        before = torch.where(compared, self.log_weights, -math.inf)
+        before = log_weights
+        if compared is not None:
+            risks = torch.where(compared, risks, -math.inf)
+            before = torch.where(compared, before, -math.inf)
         # Gains are at most 0, so that only -inf can come up, and the floor takes care of it.
-        after = before + self.step_size * (risks - risks.max())
-        after = torch.log_softmax(after, 0) + torch.logsumexp(before, 0)
-        after = after.clamp(min=torch.finfo(self.log_weights.dtype).min / 4)
-        self.log_weights = torch.where(compared, after.to(self.log_weights.dtype), self.log_weights)
+        gains = risks - risks.max()
+        after = torch.log_softmax(torch.add(before, gains, alpha=self.step_size), 0)
+        if compared is not None:
+            after = after + torch.logsumexp(before, 0)  # of all tasks it is 0
+        after = after.clamp_min(torch.finfo(log_weights.dtype).min / 4)
+        log_weights.copy_(after if compared is None else torch.where(compared, after, log_weights))
 
 
 def _sizes(num_tasks: int, group_sizes: Sequence[int] | Tensor | None) -> Tensor | None:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from taskrobust.balancers.base import Balancer, NonFinite, on_simplex, positive
+from taskrobust.balancers._arguments import positive
+from taskrobust.balancers._simplex import softmax
+from taskrobust.balancers.base import Balancer, NonFinite
 from taskrobust.schedules import alpha_for_tolerance, paper_alpha, sharpened_alpha
-from taskrobust.weights import softmax_weights
 
 __all__ = ["Minimax"]
 
@@ -125,49 +126,45 @@ class Minimax(Balancer):
     def _combine(
         self,
         risks: Tensor,
-        present: Tensor,
+        present: Tensor | None,
         counts: Tensor | None,
         task_gradients: Tensor | None,  # noqa: ARG002
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, float]:
         alpha = self.alpha()
         if self.mode == "attached" and alpha > torch.finfo(risks.dtype).max:
             raise ValueError(f"`alpha` should be finite with mode 'attached'; found {alpha}")
-        scale = risks.new_full((), self.scale)
-        with torch.no_grad():
-            fixed = risks.detach()
-            # In this order: the first may raise, the second changes state.
-            eligible = self._eligible(present, counts)
-            signal = self._signal(fixed, present)
-            if alpha > 0:
-                # -inf takes no weight, at half the cost of a mask; with no task, weights are 0.
-                signal = torch.where(eligible, signal, -math.inf)
-                weights = softmax_weights(signal, alpha, validate=False) * eligible
-            else:
-                weights = on_simplex(torch.ones_like(signal), eligible)
-            value = torch.sum(weights * fixed)
-            if self.mode == "attached":
-                # Without weight, no matter how far below: alpha * drop may overflow.
-                slopes = weights * (1 + alpha * (fixed - value))
-                weights = torch.where(weights > 0, slopes, weights)
-            coefficients = weights if self.scale == 1 else self.scale * weights
-        loss = torch.sum(coefficients * risks)
-        if self.mode == "attached":  # whose value is that of the softmax weights
-            loss = loss + (self.scale * value - loss.detach())
-        return loss, weights, scale
+        fixed = risks.detach()
+        # In this order: the first may raise, the second changes state.
+        eligible = self._eligible(present, counts)
+        signal = self._signal(fixed, present)
+        finite = signal is fixed and self.nonfinite != "ignore"
+        weights = softmax(signal, alpha, eligible, finite=finite)
+        if self.mode != "attached":
+            return self._weighted(risks, weights), weights, self.scale
+        value = torch.dot(weights, fixed)
+        # Far below the average a slope may overflow, but there is no weight.
+        slopes = (alpha * (fixed - value)).clamp_min(torch.finfo(risks.dtype).min)
+        slopes = torch.addcmul(weights, weights, slopes)
+        loss = self._weighted(risks, slopes)
+        # Its value is that of the softmax weights.
+        return loss + (self.scale * value - loss.detach()), slopes, self.scale
 
-    def _signal(self, risks: Tensor, present: Tensor) -> Tensor:
+    def _signal(self, risks: Tensor, present: Tensor | None) -> Tensor:
         """What the weights are computed from: risks, averaged or not, above the reference."""
         signal = risks
         if self.ema is not None:
             signal = torch.where(self.seen, self.averaged.to(risks.dtype), risks)
             if self.training:
                 mixed = torch.where(self.seen, torch.lerp(risks, signal, self.ema), risks)
-                known = present & torch.isfinite(risks)  # no NaN stays for ever
-                self.averaged = torch.where(known, mixed.to(self.averaged.dtype), self.averaged)
-                self.seen = self.seen | known
-        return signal if self.reference is None else signal - self.reference.to(risks.dtype)
+                known = torch.isfinite(risks)  # no NaN stays for ever
+                if present is not None:
+                    known = known & present
+                self.averaged.copy_(torch.where(known, mixed, self.averaged))
+                self.seen.logical_or_(known)
+        reference = self.reference
+        return signal if reference is None else signal - reference.to(risks.dtype)
 
-    def _eligible(self, present: Tensor, counts: Tensor | None) -> Tensor:
+    def _eligible(self, present: Tensor | None, counts: Tensor | None) -> Tensor | None:
         """Tasks that may get weight: those with enough examples, or all if none has."""
         if self.min_count == 1:
             return present
@@ -176,7 +173,10 @@ class Minimax(Balancer):
                 f"`min_count` = {self.min_count} needs `counts`: pass the result of grouped_risks, "
                 "or counts=…"
             )
-        enough = present & (counts >= self.min_count)
+        enough = counts >= self.min_count
+        if present is None:
+            return enough | ~enough.any()
+        enough = enough & present
         return torch.where(enough.any(), enough, present)
 
     def extra_repr(self) -> str:

@@ -193,16 +193,18 @@ class TorchJDBalancer(Balancer):
     def _combine(
         self,
         risks: Tensor,
-        present: Tensor,
+        present: Tensor | None,
         counts: Tensor | None,  # noqa: ARG002
         task_gradients: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, float | Tensor]:
+        if present is None:
+            present = torch.ones_like(risks, dtype=torch.bool)
         everyone = bool(present.all())
         if not everyone and self._traits.remembers:
             raise self._incomplete(present)
         values = risks if everyone else risks[present]
         if values.numel() == 0:
-            return self.scale * risks.sum(), torch.zeros_like(risks), risks.new_full((), self.scale)
+            return self.scale * risks.sum(), torch.zeros_like(risks), self.scale
         gradients = self._gradients(risks, task_gradients)
         with self._prepared(risks, None if everyone else present):
             if gradients is None:

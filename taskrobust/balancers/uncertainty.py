@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from taskrobust.balancers.base import Balancer, NonFinite, on_simplex
+from taskrobust.balancers._simplex import on_simplex
+from taskrobust.balancers.base import Balancer, NonFinite, Weighting
 
 __all__ = ["Uncertainty"]
 
@@ -77,16 +78,32 @@ class Uncertainty(Balancer):
     def _combine(
         self,
         risks: Tensor,
-        present: Tensor,
+        present: Tensor | None,
         counts: Tensor | None,  # noqa: ARG002
         task_gradients: Tensor | None,  # noqa: ARG002
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        log_variances = torch.where(present, self.log_variances.to(risks.dtype), 0.0)
+    ) -> tuple[Tensor, Tensor, float | Tensor]:
+        log_variances = self.log_variances.to(risks.dtype)
+        share: float | Tensor = self.scale / self.num_tasks
+        if present is not None:
+            log_variances = torch.where(present, log_variances, 0.0)
+            share = self.scale / present.sum(dtype=risks.dtype).clamp(min=1.0)
         precisions = torch.exp(-log_variances)
-        share = self.scale / present.sum(dtype=risks.dtype).clamp(min=1.0)
-        loss = share * torch.sum(precisions * risks + log_variances)
-        fixed = torch.where(present, precisions.detach(), 0.0)
-        return loss, on_simplex(fixed, present), share * fixed.sum()
+        loss = share * torch.sum(torch.addcmul(log_variances, precisions, risks))
+        return loss, precisions.detach(), share
+
+    def _weighting(
+        self,
+        risks: Tensor,
+        weights: Tensor,
+        scale: float | Tensor,
+        present: Tensor | None,
+        counts: Tensor | None,
+    ) -> Weighting:
+        """Splits the derivative of the loss in the risks into weights and their scale."""
+        if present is not None:
+            weights = torch.where(present, weights, 0.0)
+        total = weights.sum()
+        return super()._weighting(risks, on_simplex(weights, None), scale * total, present, counts)
 
 
 def _initial(num_tasks: int, initial: float | Sequence[float] | Tensor) -> Tensor:

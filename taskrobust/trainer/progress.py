@@ -130,8 +130,6 @@ class EpochCallback(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Take over the number of epochs that a resumed run has behind it."""
         self._next_epoch = int(state.epoch or 0)
-        if state.global_step == 0:
-            self.epochs_ended = 0
 
     def on_epoch_begin(
         self,

@@ -57,7 +57,9 @@ def tables(results: Results) -> Iterator[Table]:
     cases = results["cases"]
     columns = ["", *(case["case"] for case in cases)]
     rows = [[name, *(shown(case["ms"][name]) for case in cases)] for name in cases[0]["ms"]]
-    yield Table(f"One training step in {cases[0]['precision']}, ms", columns, rows)
+    yield Table(
+        f"One training step in {cases[0]['precision']}, ms of {results['clock']}", columns, rows
+    )
     names = {
         "stock": f"{STOCK} / {MINIMAX}",
         "balancing": f"{MINIMAX} / {MEAN}",
@@ -101,7 +103,7 @@ def _memory(memory: Results) -> Table:
         for name, text in names.items()
     ]
     title = (
-        f"Memory of the heads, MiB: {case['batch']} × {case['sequence']}, "
+        f"Memory of the heads in float32, MiB: {case['batch']} × {case['sequence']}, "
         f"{case['predictions']} predictions, 30,522 pieces"
     )
     return Table(title, ["", "stock", "masked positions", "ratio"], rows)

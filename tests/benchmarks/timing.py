@@ -82,6 +82,18 @@ def on_host(work: Callable[[], object], times: int = 1) -> Callable[[], float]:
     return run
 
 
+def on_one_core(work: Callable[[], object], times: int = 1) -> Callable[[], float]:
+    """The same in CPU time of this process: waiting while others have the core does not count."""
+
+    def run() -> float:
+        started = time.process_time()
+        for _ in range(times):
+            work()
+        return (time.process_time() - started) / times
+
+    return run
+
+
 def on_cuda(work: Callable[[], object], times: int = 1) -> Callable[[], float]:
     """The same between two CUDA events, on the current device and stream.
 

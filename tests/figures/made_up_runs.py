@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 
-from experiments.bert.evaluation import ClassSums, summarise
+from experiments.bert.evaluation import ClassSums, summarise, write_sums
 from experiments.bert.groupings import task_names
 from experiments.bert.records import RESULT, run_folder
 from experiments.bert.tags import CLASSES, TASKS
@@ -45,7 +45,7 @@ def write_run(folder, arm, seed, *, grouping="pos", logs=4, instances=12, masks=
     }
     for index, split in enumerate(("valid", "test")):
         measured = held_out(rng, np.random.default_rng([masks, index]), instances)
-        np.savez(place / f"{split}.npz", sums=measured.sums, counts=measured.counts)
+        write_sums(measured, place / f"{split}.npz")
         content[split] = summarise(measured, resamples=40).as_data()
     tasks = task_names(grouping, other_is_task=False, next_sentence_is_task=False)
     content["history"] = list(history(rng, tasks, logs))
@@ -55,7 +55,7 @@ def write_run(folder, arm, seed, *, grouping="pos", logs=4, instances=12, masks=
 
 def held_out(rng, masks, instances):
     """Sums whose counts are the same for all runs with the same masks."""
-    counts = 1.0 + masks.poisson(2.0, size=(instances, len(CLASSES)))
+    counts = 1.0 + masks.poisson(5.0, size=(instances, len(CLASSES)))
     means = np.linspace(7, 3, len(CLASSES)) + rng.normal(0, 0.5, len(CLASSES))
     noise = rng.gamma(2.0, 0.2, size=counts.shape)
     return ClassSums(counts * (means + noise), counts, rng.exponential(0.7, size=instances))

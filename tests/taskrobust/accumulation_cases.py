@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from taskrobust import Average, Minimax, plan_accumulation
-from taskrobust.balancers.base import Balancer, LinearBalancer, on_simplex
+from taskrobust.balancers._simplex import on_simplex
+from taskrobust.balancers.base import Balancer
+from taskrobust.balancers.linear import LinearBalancer
 from taskrobust.risks import grouped_risks, task_sums
 
 TASKS = 4

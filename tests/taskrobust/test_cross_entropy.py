@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from torch.nn import functional
 
 from taskrobust import Minimax
-from taskrobust.risks import cross_entropy, grouped_risks
+from taskrobust.risks import cross_entropy, grouped_risks, task_sums
 
 FLOATING = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
@@ -101,3 +101,10 @@ def test_cross_entropy_gradient_under_autocast_keeps_the_dtype_of_the_logits():
 def test_targets_of_another_shape_are_refused_even_if_their_number_is_right():
     with pytest.raises(ValueError, match="`targets` should"):
         cross_entropy(torch.zeros(2, 3, 5), torch.zeros(3, 2, dtype=torch.long))
+
+
+def test_devices_without_autocast_have_losses_and_sums():
+    with torch.device("meta"):
+        losses = cross_entropy(torch.empty(4, 3), torch.empty(4, dtype=torch.long))
+        sums = task_sums(losses, torch.empty(4, dtype=torch.long), 2)
+    assert (losses.shape, sums.sums.shape) == ((4,), (2,))

@@ -165,6 +165,8 @@ def test_sums_of_two_batches_add_up_to_those_of_both():
     both = first.plus(second)
     assert both.sums.tolist() == [5.0, 10.0, 0.0]
     assert both.counts.tolist() == [2.0, 2.0, 0.0]
+    with pytest.raises(ValueError, match="should have 3 sums; found 1"):
+        first.plus(TaskSums(torch.ones(1), torch.ones(1)))
 
 
 def test_one_process_needs_no_process_group():

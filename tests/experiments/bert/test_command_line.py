@@ -63,6 +63,17 @@ def test_prepare_and_pretrain_leave_tables_of_every_arm_and_seed(tmp_path, prese
     assert names == [*TASKS, "worst", "worst*", "mean", "mean*", "token mean"]
     assert all("±" in line for line in lines)
     assert "token mean" in said
+    assert main(["bert", "summary", "--pretrained", str(out)]) == 0
+    assert f"summary in {out / 'summary.md'}" in capsys.readouterr().out
+    page = (out / "summary.md").read_text(encoding="utf-8")
+    assert text in page
+    assert " ".join(["python -m experiments", *words]) in page
+
+
+def test_a_summary_of_nothing_ends_in_one_line(tmp_path, capsys):
+    folder = tmp_path / "empty"
+    assert f"{folder} holds no finished run" in refusal(capsys, "summary", "--pretrained", folder)
+    assert not folder.exists()
 
 
 @pytest.mark.usefixtures("no_training")

@@ -164,3 +164,17 @@ def test_phases_of_one_folder_have_orders_of_their_own(tiny, prepared_folder):
     numbers = [(instances[k]["duplicate"], instances[k]["index"]) for k in range(len(instances))]
     half = len(numbers) // 2
     assert numbers[:half] != numbers[half:]
+
+
+@pytest.mark.parametrize(
+    ("shares", "steps", "expected"),
+    [((0.3, 0.7), 9, [3, 6]), ((0.7, 0.1, 0.2), 10, [7, 1, 2]), ((0.9, 0.1), 1000, [900, 100])],
+)
+def test_phases_have_the_nearest_whole_steps_and_all_of_them(
+    tiny, prepared_folder, shares, steps, expected
+):
+    phases = ", ".join(f"{{share: {share}}}" for share in shares)
+    study = tiny(f"phases=[{phases}]", f"optimisation.steps={steps}")
+    instances, _, _ = training_data(study, prepared_folder)
+    assert [len(part) // 8 for part in instances.datasets] == expected
+    assert len(instances) == 8 * steps

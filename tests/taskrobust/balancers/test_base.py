@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from taskrobust import Average, Minimax, NonFiniteRiskError, TaskRisks
-from taskrobust.balancers.base import Balancer, on_simplex, positive
+from taskrobust.balancers._arguments import positive
+from taskrobust.balancers._simplex import on_simplex
+from taskrobust.balancers.base import Balancer
 
 LOSSES = torch.tensor([1.0, 2.0, 6.0])
 
@@ -168,19 +170,6 @@ def test_the_end_of_an_epoch_means_nothing_to_most():
 def test_representation_shows_what_was_chosen():
     assert repr(Average(3)) == "Average(num_tasks=3)"
     assert repr(Average(3, scale=3)) == "Average(num_tasks=3, scale=3)"
-
-
-@pytest.mark.parametrize(
-    ("weights", "present", "expected"),
-    [
-        ([1.0, 3.0, 4.0], [True, True, False], [0.25, 0.75, 0.0]),
-        ([1.0, math.nan, 4.0], [True, False, False], [1.0, 0.0, 0.0]),
-        ([1.0, 3.0, 4.0], [False, False, False], [0.0, 0.0, 0.0]),
-        ([0.0, 0.0, 0.0], [True, True, True], [0.0, 0.0, 0.0]),
-    ],
-)
-def test_normalisation_onto_the_simplex_of_present_tasks(weights, present, expected):
-    assert on_simplex(torch.tensor(weights), torch.tensor(present)).tolist() == expected
 
 
 def test_positive_numbers_come_back_as_floats():

@@ -1,5 +1,6 @@
 """What every balancer promises, asked of every balancer that the registry knows."""
 
+import copy
 import math
 
 import pytest
@@ -36,7 +37,7 @@ def test_weights_are_on_the_simplex_and_times_scale_the_gradient_in_the_risks(ca
         risks = risks_of(network, groups, seed + step)
         loss = balancer(risks)
         assert loss.shape == ()
-        risks_seen, weights, scale, present = balancer.last
+        risks_seen, weights, scale, present, _ = balancer.last
         assert torch.equal(risks_seen, risks.risks.detach())
         assert torch.equal(present, risks.present)
         assert not weights[~present].any()
@@ -56,6 +57,39 @@ def test_the_log_of_a_call_is_detached_and_on_the_device_of_the_risks(case):
     for entry in balancer.last:
         assert not entry.requires_grad
         assert entry.device == network.heads.weight.device
+
+
+@every_balancer
+def test_the_log_of_a_call_is_the_same_whenever_it_is_read(case):
+    network, balancer = setup(case)
+    other = create(case, network)
+    for seed in range(3):
+        risks = risks_of(network, seed=seed)
+        balancer(risks)
+        expected = copy.deepcopy(balancer.last)
+        other(risks).backward()
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter += 1.0
+        other.end_epoch()
+        assert_same_bits(other.last, expected)
+        other.load_state_dict(balancer.state_dict())
+
+
+@every_balancer
+def test_no_mask_means_that_all_tasks_are_present(case):
+    network, balancer = setup(case)
+    reference = create(case, network)
+    for seed in range(4):
+        risks = risks_of(network, seed=seed)
+        loss, expected = balancer(risks.risks, counts=risks.counts), reference(risks)
+        torch.testing.assert_close(loss, expected, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(balancer.last, reference.last, rtol=1e-12, atol=1e-13)
+        # GroupDRO's total is 1 to double precision without a mask, else what it started with.
+        buffers, expected = (dict(b.named_buffers()) for b in (balancer, reference))
+        torch.testing.assert_close(buffers, expected, rtol=1e-7, atol=0, equal_nan=True)
+        balancer.end_epoch()
+        reference.end_epoch()
 
 
 @every_balancer

@@ -190,14 +190,13 @@ def test_a_long_run_is_the_softmax_of_the_summed_risks_and_its_mass_does_not_dri
     generator = torch.Generator().manual_seed(0)
     risks = 50 + 0.2 * torch.rand(steps, 3, generator=generator)
     balancer = GroupDRO(3, step_size=rate).to(dtype)
-    start = log_mass(balancer)
     for row in risks.to(dtype):
         balancer(row)
     exponents = [rate * math.fsum(column) for column in risks.T.tolist()]
     expected = torch.softmax(torch.tensor(exponents, dtype=torch.float64), 0)
     found = balancer.last.weights.double()
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=0)
-    assert abs(log_mass(balancer) - start) < tolerance
+    assert abs(log_mass(balancer)) < tolerance
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

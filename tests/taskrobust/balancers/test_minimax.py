@@ -258,3 +258,10 @@ def test_at_alpha_zero_an_absent_task_takes_no_share():
     balancer = Minimax(3, alpha=0.0)
     balancer(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([True, False, True]))
     assert balancer.last.weights.tolist() == [0.5, 0.0, 0.5]
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, math.inf])
+def test_an_infinite_risk_that_is_ignored_takes_all_weight(alpha):
+    balancer = Minimax(3, alpha, nonfinite="ignore")
+    balancer(torch.tensor([1.0, math.inf, 2.0]))
+    assert balancer.last.weights.tolist() == [0, 1, 0]

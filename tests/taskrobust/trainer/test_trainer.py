@@ -1,5 +1,7 @@
 """Arguments of the trainer, and the balancer's own parameters in its optimiser."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -177,3 +179,19 @@ def test_the_sharpness_reaches_the_model(tmp_path):
     average = trained(tmp_path, balancer="average")
     assert distance(state(blunt), state(average)) < 1e-12
     assert distance(state(trained(tmp_path)), state(average)) > 1e-2
+
+
+@pytest.mark.parametrize("name", ["deepspeed", "fsdp 1", "fsdp 2"])
+def test_sharded_optimizers_refuse_parameters_of_the_balancer(tmp_path, monkeypatch, name):
+    trainer = make_trainer(tmp_path, balancer="uncertainty")
+    trainer.is_deepspeed_enabled = name == "deepspeed"
+    trainer.is_fsdp_enabled = name.startswith("fsdp")
+    plugin = SimpleNamespace(fsdp_version=int(name[-1]) if name.startswith("fsdp") else None)
+    monkeypatch.setattr(trainer.accelerator.state, "fsdp_plugin", plugin, raising=False)
+    if name != "fsdp 1":
+        with pytest.raises(ValueError, match="Uncertainty has parameters of its own"):
+            trainer._check_device()
+    else:
+        trainer._check_device()
+    trainer.balancer = minimax()
+    trainer._check_device()

@@ -425,6 +425,14 @@ def test_text_cannot_forge_special_pieces_and_unknown_ones_are_no_task(smoke):
 
 
 @pytest.mark.usefixtures("nltk_models")
+def test_an_unknown_piece_is_not_counted_as_straddling_too(smoke):
+    # The tokens are ß and n't; the first piece, [UNK] of ßn, ends in the second.
+    pieces, _, found = annotated(smoke / "tokenizer", "A ship ßn't old .")
+    assert pieces[2] == "[UNK]"
+    assert found["straddling"] == [0]
+
+
+@pytest.mark.usefixtures("nltk_models")
 def test_sentences_without_a_piece_are_left_out(smoke):
     pieces, _, found = annotated(smoke / "tokenizer", "A ship .", "\x01", "A fox .")
     assert pieces == ["a", "ship", ".", "a", "fox", "."]

@@ -1,0 +1,1 @@
+"""GLUE: reading its tasks, fine-tuning on them, scores and files for its server."""

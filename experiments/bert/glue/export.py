@@ -1,0 +1,84 @@
+"""Test predictions in the files that GLUE's server wants.
+
+For each model, and each task with test files, the predictions of one run: that whose dev score is
+the median of the seeds (the lower one of two in the middle). So the choice favours no seed, and
+test scores, known to the server alone, never enter a table of ours. For a submission the server
+also wants WNLI.tsv and AX.tsv; take those of its sample.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.bert.glue.examples import TaskData
+from experiments.bert.glue.finetune import PREDICTIONS, Run
+from experiments.bert.glue.metrics import predictions
+from experiments.bert.glue.results import headline
+from experiments.bert.glue.tasks import GlueTask
+from taskrobust._files import write_atomically
+
+__all__ = ["answers", "export", "median_run"]
+
+
+def export(runs: Sequence[Run], results: Sequence[dict[str, Any]], out: Path) -> list[Path]:
+    """Write ``out/ARM[/seed-N]/*.tsv``, and ``chosen.json`` with the seeds that they are of.
+
+    Args:
+        runs: finished ones, with their data.
+        results: theirs, in the same order.
+        out: folder of all submissions.
+
+    Returns:
+        The folders written; none without test files.
+    """
+    groups: dict[tuple[Path, str], list[tuple[Run, dict[str, Any]]]] = {}
+    for run, result in zip(runs, results, strict=True):
+        if run.data.test:
+            key = (run.model.folder(out), run.data.task.name)
+            groups.setdefault(key, []).append((run, result))
+    chosen: dict[Path, dict[str, int]] = {}
+    for (folder, name), members in groups.items():
+        number = median_run([headline(result) for _, result in members])
+        run = members[number][0]
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(run.data, run.folder, folder)
+        chosen.setdefault(folder, {})[name] = run.seed
+    for folder, seeds in chosen.items():
+        write_atomically(folder / "chosen.json", json.dumps({"seeds": seeds}, indent=1) + "\n")
+    return list(chosen)
+
+
+def median_run(values: Sequence[float]) -> int:
+    """Index of the median; of the lower one of two in the middle, the first among equals."""
+    order = sorted(range(len(values)), key=lambda number: (values[number], number))
+    return order[(len(order) - 1) // 2]
+
+
+def answers(task: GlueTask, outputs: NDArray[np.floating], index: Sequence[str]) -> str:
+    """The content of a file for the server: index and prediction.
+
+    Args:
+        task: one of `TASKS`.
+        outputs: of the classifier ``[n, task.outputs]``.
+        index: of the test examples.
+    """
+    found = predictions(task, outputs)
+    if task.is_regression:
+        texts = [f"{value:.3f}" for value in found.clip(0.0, 5.0)]
+    else:
+        texts = [task.labels[int(value)] for value in found]
+    lines = [f"{place}\t{text}" for place, text in zip(index, texts, strict=True)]
+    return "\n".join(["index\tprediction", *lines]) + "\n"
+
+
+def _write(data: TaskData, run: Path, folder: Path) -> None:
+    with np.load(run / PREDICTIONS) as outputs:
+        for part in data.task.parts:
+            if part.name in data.test:
+                found = outputs[f"test {part.name}".strip()]
+                text = answers(data.task, found, data.test[part.name].index)
+                write_atomically(folder / f"{part.answers}.tsv", text)

@@ -1,0 +1,63 @@
+"""A run's folder: its configuration first, its result last, so that a finished run is read back."""
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from experiments.bert.records import RESULT, read
+from experiments.configuration import ConfigurationError
+from taskrobust import __version__
+from taskrobust._files import write_atomically
+
+__all__ = ["CONFIGURATION", "finished", "provenance", "record", "start"]
+
+CONFIGURATION = "configuration.yaml"
+
+
+def finished(folder: Path, configuration: str) -> dict[str, Any] | None:
+    """The result of a finished run of this configuration; None if it is to be run.
+
+    Args:
+        folder: of the run.
+        configuration: all that the run depends on, as text.
+
+    Raises:
+        ConfigurationError: the folder holds a run of another configuration.
+        RecordError: its result is damaged.
+    """
+    recorded = folder / CONFIGURATION
+    if recorded.is_file() and recorded.read_text(encoding="utf-8") != configuration:
+        raise ConfigurationError(
+            f"{folder} holds a run of another configuration ({recorded}); choose another --out, or "
+            "remove it"
+        )
+    path = folder / RESULT
+    return read(path) if path.is_file() else None
+
+
+def start(folder: Path, configuration: str) -> None:
+    """Make the folder of a run, and say whose it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / CONFIGURATION, configuration)
+
+
+def record(folder: Path, result: dict[str, Any]) -> None:
+    """Write the result of a run, which finishes it."""
+    write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
+
+
+def provenance(command: str, packages: Sequence[str]) -> dict[str, Any]:
+    """What a number needs beside it: command, date, versions of taskrobust, Python and packages."""
+    return {
+        "command": command,
+        "date": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "versions": {
+            "taskrobust": __version__,
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+    }

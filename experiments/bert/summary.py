@@ -1,0 +1,176 @@
+"""All that finished runs found, on one page: for the terminal and as ``summary.md``."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.table import Table
+
+from experiments.bert import results
+from experiments.bert.evaluation import Interval, differences, read_sums
+from experiments.bert.glue import results as glue
+from experiments.bert.records import AGGREGATES, RESULT, RecordError, collect, read, run_folder
+from experiments.bert.tags import TASKS
+
+__all__ = ["REFERENCE", "Summary", "difference_rows", "summarise"]
+
+REFERENCE = "average"
+"""The arm that the others are compared with: Eq. (4), the paper's None."""
+
+SPLITS = ("valid", "test")
+_TITLES = {**{name: name for name in TASKS}, **AGGREGATES}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Tables of a study."""
+
+    tables: tuple[Table, ...]
+    """For the terminal."""
+    markdown: str
+    """The same with configuration, commands and versions."""
+
+
+def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
+    """Everything found below two folders.
+
+    Args:
+        pretrained: of ``bert pretrain``.
+        finetuned: of ``bert finetune``; None, or a folder without runs, if there is none.
+
+    Raises:
+        RecordError: there is no finished run of pre-training, or a record is damaged.
+    """
+    runs = collect(pretrained)
+    if not runs:
+        raise RecordError(
+            f"{pretrained} holds no finished run; `python -m experiments bert pretrain --out "
+            f"{pretrained}` makes them"
+        )
+    arms = _arms(runs)
+    tables, text = [], ["# PoS-BERT: results", ""]
+    for split in SPLITS:
+        made = results.rows(runs, arms, split)
+        if not made:
+            continue
+        title = f"Held-out cross-entropy, {split} (nats)"
+        tables.append(results.table(made, title))
+        text += [f"## {title}", "", results.markdown(made)]
+        compared = difference_rows(pretrained, runs, arms, split)
+        if compared:
+            text += [f"### {split.capitalize()}: difference to `{REFERENCE}`", "", *compared, ""]
+    text += [_NOTES, ""]
+    tuned = _fine_tuned(finetuned)
+    if tuned:
+        made_rows = glue.rows(tuned)
+        tables.append(glue.table(made_rows, "GLUE, dev (× 100)"))
+        text += ["## GLUE, dev (× 100)", "", glue.markdown(made_rows)]
+    text += ["## How it was run", "", *_provenance(runs, tuned)]
+    return Summary(tuple(tables), "\n".join(text))
+
+
+_NOTES = """\
+The star leaves the interjection out, of which held-out text has few. Means over seeds with standard
+deviations where there are several; differences have 95 % bootstrap intervals over instances,
+resampled for both arms together, which say nothing of other seeds."""
+
+
+def difference_rows(
+    pretrained: Path, runs: Sequence[dict[str, Any]], arms: Sequence[str], split: str
+) -> list[str]:
+    """Markdown lines: risks less those of the reference arm of the same seed.
+
+    Args:
+        pretrained: the folder of the runs.
+        runs: of `collect`.
+        arms: in the order of the columns.
+        split: "valid" or "test".
+
+    Returns:
+        Nothing without a reference, or without another arm.
+    """
+    seeds = [run["seed"] for run in runs if run["arm"] == REFERENCE and split in run]
+    columns: dict[str, list[dict[str, Interval]]] = {}
+    for arm in arms:
+        for run in runs:
+            if run["arm"] == arm != REFERENCE and run["seed"] in seeds and split in run:
+                sums, reference = (
+                    read_sums(run_folder(pretrained, name, run["seed"]) / f"{split}.npz")
+                    for name in (arm, REFERENCE)
+                )
+                columns.setdefault(arm, []).append(differences(sums, reference))
+    if not columns:
+        return []
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    for name, title in _TITLES.items():
+        cells = [
+            _difference([each[name] for each in found if name in each])
+            for found in columns.values()
+        ]
+        if any(cells):
+            lines.append(f"| {title} | " + " | ".join(cell or "–" for cell in cells) + " |")
+    return lines
+
+
+def _difference(found: Sequence[Interval]) -> str:
+    """The differences of all seeds, each with its interval."""
+    return "; ".join(
+        f"{i.value:+.2f} ({i.lower:+.2f} to {i.upper:+.2f})".replace("-", "−") for i in found
+    )
+
+
+def _arms(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Arms of finished runs: the reference first, then by date."""
+    by_date = sorted(runs, key=lambda run: (run["arm"] != REFERENCE, run["date"]))
+    return list(dict.fromkeys(run["arm"] for run in by_date))
+
+
+def _fine_tuned(folder: Path | None) -> list[dict[str, Any]]:
+    if folder is None or not folder.is_dir():
+        return []
+    found = [read(path) for path in sorted(folder.rglob(RESULT))]
+    return sorted((run for run in found if "task" in run), key=lambda run: str(run["date"]))
+
+
+def _provenance(runs: Sequence[dict[str, Any]], tuned: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Commands, versions, devices, durations; what all runs have in common of the configuration."""
+    for command in dict.fromkeys(run["command"] for run in (*runs, *tuned)):
+        yield f"    {command}"
+    yield ""
+    versions = dict.fromkeys(_versions(run) for run in (*runs, *tuned))
+    yield from (f"Versions: {line}." for line in versions)
+    yield ""
+    yield "| run | device | date | minutes | parameters |"
+    yield "|---|---|---|---:|---:|"
+    for run in runs:
+        yield (
+            f"| {run['arm']}, seed {run['seed']} | {run['device']} | {run['date']} "
+            f"| {run['seconds'] / 60:.1f} | {run['parameters']:,} |"
+        )
+    yield ""
+    yield "Configuration that the pre-training runs share:"
+    yield ""
+    yield "```yaml"
+    yield _common([run["configuration"] for run in runs]).rstrip()
+    yield "```"
+    yield ""
+
+
+def _versions(run: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+
+
+def _common(configurations: Sequence[str]) -> str:
+    """Fields of equal value in all, with the arms of all, as YAML."""
+    contents = [yaml.safe_load(text) for text in configurations]
+    arms = {name: arm for content in contents for name, arm in content["arms"].items()}
+    first = contents[0]
+    same = {
+        name: value
+        for name, value in first.items()
+        if all(content.get(name) == value for content in contents)
+    }
+    text: str = yaml.safe_dump(same | {"arms": arms}, sort_keys=False)
+    return text
