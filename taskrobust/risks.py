@@ -8,6 +8,7 @@ average when every rank holds one task). The gradient stays local: rank r backpr
 take is :math:`\sum_t w_t \nabla S_t / N_t`, the gradient of the global weighted risk.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -74,10 +75,8 @@ def global_risks(
     sums, counts = totals[0], totals[1]
     divisor = counts.clamp(min=1.0)
     factor = num_ranks(process_group) if gradient_reduction == "mean" else 1
-    risks = _GlobalRisk.apply(  # type: ignore[no-untyped-call]
-        local.sums, sums / divisor, factor / divisor
-    )
-    return TaskRisks(risks, counts > 0, counts)
+    apply: Callable[..., Tensor] = _GlobalRisk.apply
+    return TaskRisks(apply(local.sums, sums / divisor, factor / divisor), counts > 0, counts)
 
 
 def grouped_risks(
