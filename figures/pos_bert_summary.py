@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from experiments.bert.records import FEW
 from figures import style
 from figures.data import Column, FigureData
 from figures.pos_bert_runs import (
@@ -34,9 +35,6 @@ SUMMARY = "PoS-BERT runs: held-out risk of every class, worst and mean by arm, w
 
 WHOLE = ("worst*", "mean*", "token mean")
 """Numbers over several classes that are drawn, below the classes."""
-
-FEW = 30
-"""A class with fewer masked pieces is a pale point: its bootstrap interval cannot be trusted."""
 
 IN_A_ROW = 6
 """Arms in a row of the legend."""
