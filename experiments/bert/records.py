@@ -19,7 +19,7 @@ AGGREGATES = {
 """Titles of the risks over several classes, by field; the star leaves the interjection out."""
 
 FEW = 30
-"""Bootstrap intervals of a class with fewer held-out pieces cannot be trusted, and are not shown."""
+"""Intervals of a class with fewer held-out pieces cannot be trusted, and are not shown."""
 
 
 class RecordError(RuntimeError):
