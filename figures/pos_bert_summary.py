@@ -121,7 +121,7 @@ def draw(data: FigureData) -> Figure:
         f"Split {data.parameters['split']} (masked pieces); bars: 95 % bootstrap intervals"
         + (f", means and widest ends of {seeds} seeds" if seeds > 1 else "")
         + (f"; pale, without: fewer than {FEW} pieces" if np.any(rows["pieces"] < FEW) else "")
-        + "; * leaves the interjection out"
+        + "\n* leaves the interjection out"
         + _left_out(len(data.parameters["left_out"])),
     )
     compared = bool(np.any(np.isfinite(rows["difference"][rows["arm"] != REFERENCE])))
@@ -171,7 +171,7 @@ def _left_out(arms: int) -> str:
     """What the subtitle says of arms with other tasks."""
     if not arms:
         return ""
-    return f"\n{arms} {'arm' if arms == 1 else 'arms'} of other groupings left out"
+    return f"; {arms} {'arm' if arms == 1 else 'arms'} of other groupings left out"
 
 
 def mean(rows: FigureData, quantity: str, arm: str, column: str = "risk") -> float:

@@ -143,6 +143,7 @@ def test_a_class_of_few_pieces_is_a_pale_point_and_the_reason_is_said(runs, summ
         assert {round(y) for y in pale} == {order(runs).index("adverb")}
         assert {round(y) for y in bars(axes, "minimax")} == others
     assert any("fewer than 30 pieces" in text.get_text() for text in figure.texts)
+    assert all(text.get_window_extent().x1 < figure.bbox.x1 for text in figure.texts)
 
 
 def test_without_sums_differences_have_no_intervals(tmp_path):
@@ -210,7 +211,7 @@ def test_arms_of_other_groupings_that_are_left_out_are_counted(tmp_path, others,
     assert set(found.parameters["left_out"]) == set(others)
     assert set(found["arm"]) == {"average", "minimax"}
     texts = [text.get_text() for text in pos_bert_summary.draw(found).texts]
-    assert [text.partition("\n")[2] for text in texts if "left out" in text] == [said] * bool(said)
+    assert [text.rpartition("; ")[2] for text in texts if "left out" in text] == [said] * bool(said)
 
 
 def test_title_says_what_the_numbers_say(summary):
