@@ -55,14 +55,17 @@ def preset_path(study: str, preset: str) -> Path:
     return path
 
 
-def load(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
+def load(
+    kind: type[C], path: Path, overrides: Sequence[str] = (), *, study: str | None = None
+) -> C:
     """Read a preset, apply overrides, check everything.
 
     Args:
         kind: a dataclass; nested dataclasses are nested mappings in YAML.
-        path: the YAML file. A field ``inherits: NAME`` starts from the preset of that name in the
-            same folder.
+        path: the YAML file. A field ``inherits: NAME`` starts from the preset of that name: in the
+            same folder, or one of ours.
         overrides: ``key=value`` with dots for nested fields; the value is read as YAML.
+        study: whose presets can be inherited.
 
     Returns:
         An instance of the dataclass.
@@ -71,7 +74,7 @@ def load(kind: type[C], path: Path, overrides: Sequence[str] = ()) -> C:
         ConfigurationError: YAML that cannot be read, an unknown field, a value of the wrong type or
             out of range.
     """
-    content = _read(path)
+    content = _read(path, study)
     for override in overrides:
         _apply(content, override)
     try:
@@ -92,7 +95,7 @@ def dump(configuration: Any, *, without: Collection[str] = ()) -> str:
     return text
 
 
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read(path: Path, study: str | None, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in seen:
         raise ConfigurationError(f"{path}: `inherits` goes in a circle")
     try:
@@ -104,7 +107,21 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     parent = content.pop("inherits", None)
     if parent is None:
         return content
-    return _merged(_read(path.with_name(f"{parent}.yaml"), (*seen, path)), content)
+    return _merged(_read(_parent(path, parent, study), study, (*seen, path)), content)
+
+
+def _parent(path: Path, name: Any, study: str | None) -> Path:
+    """The preset that another inherits from."""
+    folders = [path.parent] if study is None else [path.parent, PRESETS / study]
+    if isinstance(name, str) and "/" not in name:
+        for folder in folders:
+            if (folder / f"{name}.yaml").is_file():
+                return folder / f"{name}.yaml"
+    known = ", ".join([] if study is None else presets(study))
+    raise ConfigurationError(
+        f"{path}: `inherits` should name a preset in its folder or one of ours ({known}); "
+        f"found {name!r}"
+    )
 
 
 def _merged(base: Mapping[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:

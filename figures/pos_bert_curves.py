@@ -173,7 +173,7 @@ def finding(data: FigureData) -> str:
     best = min(ends, key=lambda arm: ends[arm])
     worst = worst_class(data.where(arm=best))
     share = 100 * smoothed(data.where(arm=best, task=worst), "weight")[1][-1]
-    text = f"{best}: {'lowest ' if len(ends) > 1 else ''}worst class, {ends[best]:.2f} nats"
+    text = f"{best}: {'lowest ' if len(ends) > 1 else ''}worst class*, {ends[best]:.2f} nats"
     text += f" ({worst}, {share:.0f} % of the weight)"
     if best != REFERENCE and REFERENCE in ends:
         text += f"; {REFERENCE} {ends[REFERENCE]:.2f}"

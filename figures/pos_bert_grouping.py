@@ -179,7 +179,7 @@ def finding(data: FigureData) -> str:
         change = rows.where(balancer=name, grouping=grouping)["difference"]
         if len(change) and np.all(np.isfinite(change)):
             parts.append(f"{style.signed(np.mean(change))} {GROUPINGS[grouping][1]}")
-    return f"{name} − {REFERENCE}, worst class: {', '.join(parts)}"
+    return f"{name} − {REFERENCE}, worst class*: {', '.join(parts)}"
 
 
 def _points(rows: FigureData) -> Iterator[tuple[float, str, FigureData]]:

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from experiments.bert.records import FEW
 from figures import style
 from figures.data import Column, FigureData
 from figures.pos_bert_runs import (
@@ -34,9 +35,6 @@ SUMMARY = "PoS-BERT runs: held-out risk of every class, worst and mean by arm, w
 
 WHOLE = ("worst*", "mean*", "token mean")
 """Numbers over several classes that are drawn, below the classes."""
-
-FEW = 30
-"""A class with fewer masked pieces is a pale point: its bootstrap interval cannot be trusted."""
 
 IN_A_ROW = 6
 """Arms in a row of the legend."""
@@ -76,7 +74,8 @@ def read(folder: Path) -> FigureData:
     Raises:
         DataError: no runs, or a damaged one.
     """
-    runs = of_parts_of_speech(read_runs(folder), folder)
+    every = read_runs(folder)
+    runs = of_parts_of_speech(every, folder)
     references = {run.seed: run for run in runs if run.arm == REFERENCE}
     rows = [row for run in runs for row in _rows(run, references.get(run.seed))]
     splits = list(runs[0].held_out)
@@ -84,6 +83,7 @@ def read(folder: Path) -> FigureData:
         "arms": list(dict.fromkeys(run.arm for run in runs)),
         "classes": classes_of(runs[0]),
         "split": splits[-1],  # test if there is one
+        "left_out": list(dict.fromkeys(run.arm for run in every if run not in runs)),
     }
     made = FigureData.of(NAME, COLUMNS, rows, parameters)
     return replace(made, provenance=provenance(runs, folder))
@@ -121,7 +121,8 @@ def draw(data: FigureData) -> Figure:
         f"Split {data.parameters['split']} (masked pieces); bars: 95 % bootstrap intervals"
         + (f", means and widest ends of {seeds} seeds" if seeds > 1 else "")
         + (f"; pale, without: fewer than {FEW} pieces" if np.any(rows["pieces"] < FEW) else "")
-        + "; * leaves the interjection out",
+        + "\n* leaves the interjection out"
+        + _left_out(len(data.parameters["left_out"])),
     )
     compared = bool(np.any(np.isfinite(rows["difference"][rows["arm"] != REFERENCE])))
     grid = figure.add_gridspec(
@@ -158,12 +159,19 @@ def finding(data: FigureData) -> str:
     worst = {arm: mean(rows, "worst*", arm) for arm in data.parameters["arms"]}
     best = min(worst, key=worst.__getitem__)
     if REFERENCE not in worst or best == REFERENCE:
-        return f"{best}: {'lowest ' if len(worst) > 1 else ''}worst class, {worst[best]:.2f} nats"
+        return f"{best}: {'lowest ' if len(worst) > 1 else ''}worst class*, {worst[best]:.2f} nats"
     gain, cost = (mean(rows, quantity, best, "difference") for quantity in ("worst*", "mean*"))
     return (
-        f"{best}: worst class {style.signed(gain)} nats against {REFERENCE}, "
-        f"mean of classes {style.signed(cost)}"
+        f"{best}: worst class* {style.signed(gain)} nats against {REFERENCE}, "
+        f"mean of classes* {style.signed(cost)}"
     )
+
+
+def _left_out(arms: int) -> str:
+    """What the subtitle says of arms with other tasks."""
+    if not arms:
+        return ""
+    return f"; {arms} {'arm' if arms == 1 else 'arms'} of other groupings left out"
 
 
 def mean(rows: FigureData, quantity: str, arm: str, column: str = "risk") -> float:

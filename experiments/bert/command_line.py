@@ -97,7 +97,9 @@ def _run(
 
     options.command_line = command
     try:
-        study = load(BertStudy, preset_path("bert", options.preset), options.overrides)
+        study = load(
+            BertStudy, preset_path("bert", options.preset), options.overrides, study="bert"
+        )
         return run(study, options, parser)
     except (ConfigurationError, RecordError) as error:
         parser.error(str(error))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from datasets import Dataset, load_from_disk
 from numpy.typing import NDArray
 from torch import Tensor
@@ -39,6 +40,10 @@ __all__ = [
 ]
 
 
+RECORD = "preparation.yaml"
+"""File of a prepared folder that says what it was made of."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A folder that ``prepare`` wrote.
@@ -50,7 +55,7 @@ class Prepared:
     folder: Path
 
     def __post_init__(self) -> None:
-        for name in ("train", "valid", "tokenizer", "report.json"):
+        for name in ("train", "valid", "tokenizer", "report.json", RECORD):
             if not (self.folder / name).exists():
                 raise ConfigurationError(
                     f"{self.folder / name} is missing; --data should be a folder that "
@@ -67,6 +72,18 @@ class Prepared:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The WordPiece tokenizer."""
         return AutoTokenizer.from_pretrained(str(self.folder / "tokenizer"))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the text was prepared from and how, hashes and versions included."""
+        path = self.folder / RECORD
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ConfigurationError(f"{path}: {error}; prepare the text again") from error
+        if not isinstance(content, dict):
+            raise ConfigurationError(f"{path} should be a mapping; prepare the text again")
+        return content
 
     def split(self, name: str) -> Dataset:
         """Instances of "train", "valid" or "test", as NumPy arrays."""
@@ -106,7 +123,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class PhasedCollator:
-    """The collator of the phase that a batch belongs to; batches never mix phases."""
+    """The collator of the phase that a batch belongs to; batches never mix phases.
+
+    The last one is that of `HELD_OUT`.
+    """
 
     collators: tuple[MaskingCollator, ...]
 
@@ -114,6 +134,10 @@ class PhasedCollator:
         """A masked batch."""
         batch: dict[str, Tensor] = self.collators[instances[0]["phase"]](instances)
         return batch
+
+
+HELD_OUT = -1
+"""Phase of held-out instances."""
 
 
 class HeldOut(torch.utils.data.Dataset[dict[str, Any]]):
@@ -126,7 +150,7 @@ class HeldOut(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.instances)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self.instances[index], "duplicate": 0, "index": index, "phase": 0}
+        return {**self.instances[index], "duplicate": 0, "index": index, "phase": HELD_OUT}
 
 
 class _InPhase(InstanceOrder):
@@ -161,6 +185,7 @@ def training_data(
         part.phase = number
         parts.append(part)
         collators.append(collator(study, folder, task_of_piece, phase))
+    collators.append(_held_out_collator(study, folders[0], task_of_piece))
     return ConcatDataset(parts), PhasedCollator(tuple(collators)), folders[0]
 
 
@@ -206,10 +231,18 @@ def held_out_batches(
 ) -> DataLoader[dict[str, Tensor]]:
     """Held-out batches by part of speech, whatever grouping is trained with.
 
-    The masks are drawn with another seed than those of training.
+    Their masks are those of the evaluations during training.
     """
-    masking = replace(collator(study, prepared, PosGroups()), seed=study.masking.seed + 1_000_003)
+    masking = _held_out_collator(study, prepared, PosGroups())
     return DataLoader(HeldOut(prepared.split(split)), batch_size=batch_size, collate_fn=masking)
+
+
+def _held_out_collator(
+    study: BertStudy, prepared: Prepared, task_of_piece: TaskOfPiece
+) -> MaskingCollator:
+    """Masks drawn with another seed than those of training."""
+    masking = collator(study, prepared, task_of_piece)
+    return replace(masking, seed=study.masking.seed + 1_000_003)
 
 
 def _phase_steps(study: BertStudy) -> list[int]:

@@ -1,6 +1,5 @@
 """Pre-training: every arm and seed a run of its own, resumable, with a recorded result."""
 
-import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import yaml
 from torch.utils.data import SequentialSampler
 from transformers import TrainingArguments
 
@@ -145,19 +145,17 @@ def in_order(study: BertStudy, arms: Sequence[str]) -> list[str]:
 
 
 def _run_configuration(study: BertStudy, arm: str, data: Path) -> str:
-    """What a run depends on: the study with no other arms, and which prepared text it reads."""
+    """What a run depends on: the study with no other arms, and the text as it was prepared."""
     arms: dict[str, Arm] = {}
     name: str | None = arm
     while name is not None and name not in arms:
         arms[name] = study.arms[name]
         name = arms[name].reference
-    texts = {}
-    for phase in study.phases:
-        path = phase_folder(phase, data) / "preparation.yaml"
-        if path.is_file():
-            texts[path.parent.name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    kept = dump(replace(study, arms=arms), without=("fine_tuning",))
-    return kept + "".join(f"# prepared text {name}: {key}\n" for name, key in texts.items())
+    folders = dict.fromkeys(phase_folder(phase, data) for phase in study.phases)
+    prepared = [Prepared(folder).record for folder in folders]
+    kept = dump(replace(study, arms=arms), without=("preparation", "fine_tuning"))
+    text: str = kept + yaml.safe_dump({"prepared": prepared}, sort_keys=False)
+    return text
 
 
 def _balancer(

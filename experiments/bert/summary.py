@@ -11,13 +11,13 @@ from rich.table import Table
 from experiments.bert import results
 from experiments.bert.evaluation import Interval, differences, read_sums
 from experiments.bert.glue import results as glue
-from experiments.bert.records import AGGREGATES, RESULT, RecordError, collect, read, run_folder
+from experiments.bert.glue.data_sizes import notes
+from experiments.bert.glue.origin import collect as collect_fine_tuned
+from experiments.bert.records import AGGREGATES, FEW, RecordError, collect, run_folder
+from experiments.bert.results import REFERENCE, arm_order
 from experiments.bert.tags import TASKS
 
-__all__ = ["REFERENCE", "Summary", "difference_rows", "summarise"]
-
-REFERENCE = "average"
-"""The arm that the others are compared with: Eq. (4), the paper's None."""
+__all__ = ["Summary", "difference_rows", "summarise"]
 
 SPLITS = ("valid", "test")
 _TITLES = {**{name: name for name in TASKS}, **AGGREGATES}
@@ -38,18 +38,22 @@ def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
 
     Args:
         pretrained: of ``bert pretrain``.
-        finetuned: of ``bert finetune``; None, or a folder without runs, if there is none.
+        finetuned: of ``bert finetune`` on those models; None, or a folder without runs, if there is
+            none.
 
     Raises:
-        RecordError: there is no finished run of pre-training, or a record is damaged.
+        RecordError: there is no finished run of pre-training, a record is damaged, or fine-tuning
+            is of another pre-training.
     """
     runs = collect(pretrained)
     if not runs:
         raise RecordError(
-            f"{pretrained} holds no finished run; `python -m experiments bert pretrain --out "
-            f"{pretrained}` makes them"
+            f"{pretrained} holds no finished run; `python -m experiments bert pretrain "
+            f"--preset cpu --out {pretrained}` makes them"
         )
-    arms = _arms(runs)
+    arms = arm_order(runs)
+    runs.sort(key=lambda run: (arms.index(run["arm"]), run["seed"]))
+    tuned = _fine_tuned(finetuned, pretrained, runs)
     tables, text = [], ["# PoS-BERT: results", ""]
     for split in SPLITS:
         made = results.rows(runs, arms, split)
@@ -62,19 +66,19 @@ def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
         if compared:
             text += [f"### {split.capitalize()}: difference to `{REFERENCE}`", "", *compared, ""]
     text += [_NOTES, ""]
-    tuned = _fine_tuned(finetuned)
     if tuned:
         made_rows = glue.rows(tuned)
         tables.append(glue.table(made_rows, "GLUE, dev (× 100)"))
-        text += ["## GLUE, dev (× 100)", "", glue.markdown(made_rows)]
+        text += ["## GLUE, dev (× 100)", "", glue.markdown(made_rows), *notes(tuned), ""]
     text += ["## How it was run", "", *_provenance(runs, tuned)]
     return Summary(tuple(tables), "\n".join(text))
 
 
-_NOTES = """\
+_NOTES = f"""\
 The star leaves the interjection out, of which held-out text has few. Means over seeds with standard
 deviations where there are several; differences have 95 % bootstrap intervals over instances,
-resampled for both arms together, which say nothing of other seeds."""
+resampled for both arms together, which say nothing of other seeds. A class with fewer than {FEW}
+held-out pieces has none: too few to resample."""
 
 
 def difference_rows(
@@ -92,7 +96,7 @@ def difference_rows(
         Nothing without a reference, or without another arm.
     """
     seeds = [run["seed"] for run in runs if run["arm"] == REFERENCE and split in run]
-    columns: dict[str, list[dict[str, Interval]]] = {}
+    columns: dict[str, list[dict[str, str]]] = {}
     for arm in arms:
         for run in runs:
             if run["arm"] == arm != REFERENCE and run["seed"] in seeds and split in run:
@@ -100,38 +104,40 @@ def difference_rows(
                     read_sums(run_folder(pretrained, name, run["seed"]) / f"{split}.npz")
                     for name in (arm, REFERENCE)
                 )
-                columns.setdefault(arm, []).append(differences(sums, reference))
+                columns.setdefault(arm, []).append(_shown(differences(sums, reference), run[split]))
     if not columns:
         return []
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     for name, title in _TITLES.items():
         cells = [
-            _difference([each[name] for each in found if name in each])
-            for found in columns.values()
+            "; ".join(each[name] for each in found if name in each) for found in columns.values()
         ]
         if any(cells):
             lines.append(f"| {title} | " + " | ".join(cell or "–" for cell in cells) + " |")
     return lines
 
 
-def _difference(found: Sequence[Interval]) -> str:
-    """The differences of all seeds, each with its interval."""
-    return "; ".join(
-        f"{i.value:+.2f} ({i.lower:+.2f} to {i.upper:+.2f})".replace("-", "−") for i in found
-    )
+def _shown(found: dict[str, Interval], summary: dict[str, Any]) -> dict[str, str]:
+    """Differences as text, with their intervals but for classes of few pieces."""
+    return {
+        name: (
+            f"{i.value:+.2f}"
+            if summary["counts"].get(name, FEW) < FEW
+            else f"{i.value:+.2f} ({i.lower:+.2f} to {i.upper:+.2f})"
+        ).replace("-", "−")
+        for name, i in found.items()
+    }
 
 
-def _arms(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Arms of finished runs: the reference first, then by date."""
-    by_date = sorted(runs, key=lambda run: (run["arm"] != REFERENCE, run["date"]))
-    return list(dict.fromkeys(run["arm"] for run in by_date))
-
-
-def _fine_tuned(folder: Path | None) -> list[dict[str, Any]]:
+def _fine_tuned(
+    folder: Path | None, pretrained: Path, runs: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Fine-tuning runs: arms in the order of pre-training, then other models; by date."""
     if folder is None or not folder.is_dir():
         return []
-    found = [read(path) for path in sorted(folder.rglob(RESULT))]
-    return sorted((run for run in found if "task" in run), key=lambda run: str(run["date"]))
+    order = {arm: number for number, arm in enumerate(arm_order(runs))}
+    found = collect_fine_tuned(folder, pretrained, runs)
+    return sorted(found, key=lambda run: (order.get(run["arm"], len(order)), str(run["date"])))
 
 
 def _provenance(runs: Sequence[dict[str, Any]], tuned: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -139,8 +145,9 @@ def _provenance(runs: Sequence[dict[str, Any]], tuned: Sequence[dict[str, Any]])
     for command in dict.fromkeys(run["command"] for run in (*runs, *tuned)):
         yield f"    {command}"
     yield ""
-    versions = dict.fromkeys(_versions(run) for run in (*runs, *tuned))
-    yield from (f"Versions: {line}." for line in versions)
+    for title, made in (("pre-training", runs), ("fine-tuning", tuned)):
+        for line in dict.fromkeys(_versions(run) for run in made):
+            yield f"- Versions, {title}: {line}"
     yield ""
     yield "| run | device | date | minutes | parameters |"
     yield "|---|---|---|---:|---:|"

@@ -79,7 +79,7 @@ def worst_task(logs: dict[str, Any]) -> str | None:
     if not risks:
         return None
     name = max(risks, key=risks.__getitem__)
-    return f"worst: {name} {risks[name]:.4g} (weight {logs[f'weight/{name}']:.2f})"
+    return f"worst: {name} {risks[name]:.4g} (mean weight {logs[f'weight/{name}']:.2f})"
 
 
 class TaskProgressCallback(ProgressCallback):  # type: ignore[misc]

@@ -20,7 +20,7 @@ from tests.benchmarks.balancer_steps import (
 from tests.benchmarks.timing import Spread, interleaved
 
 Sample = Callable[[Callable[[], object], int], Callable[[], float]]
-"""`timing.on_host` or `timing.on_cuda`."""
+"""One of `timing.CLOCKS`."""
 
 CALLS = 50
 """Calls timed at once."""

@@ -27,7 +27,7 @@ from tests.benchmarks.balancer_steps import (
     balancer_step,
     registered,
 )
-from tests.benchmarks.timing import Spread, interleaved, on_cuda, on_host
+from tests.benchmarks.timing import CLOCKS, Spread, clock, interleaved
 
 TASKS = (3, 9, 30, 100)
 QUICK_TASKS = (9,)
@@ -50,11 +50,11 @@ def measure(console: Console, device_type: str, *, threads: int, quick: bool) ->
     device = torch.device(device_type)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    sample = on_cuda if device.type == "cuda" else on_host
     results = _setting(device, threads, quick=quick)
+    sample = CLOCKS[results["clock"]]
     console.print(reporting.heading(results), highlight=False)
     results["cases"] = [
-        _case(console, model, tasks, device, seconds=4 if quick else 40)
+        _case(console, model, tasks, device, sample, seconds=4 if quick else 40)
         for model in SIZES
         for tasks in (QUICK_TASKS if quick else TASKS)
     ]
@@ -109,7 +109,13 @@ def synchronisations(device: torch.device) -> dict[str, str | None]:
 
 
 def _case(
-    console: Console, name: str, tasks: int, device: torch.device, *, seconds: float
+    console: Console,
+    name: str,
+    tasks: int,
+    device: torch.device,
+    sample: balancer_parts.Sample,
+    *,
+    seconds: float,
 ) -> dict[str, Any]:
     """Ratios of all variants on one model with so many tasks, in about so many seconds a half.
 
@@ -120,14 +126,11 @@ def _case(
         warnings.filterwarnings("ignore", message=".*batching rule.*")  # vmap of attention
         model = MultiTask(size, tasks).to(device)
         steps = all_steps(model, random_batch(size, tasks, device))
-        if device.type == "cuda":
-            variants = {key: on_cuda(step, 5) for key, step in steps.items()}
-        else:
-            variants = {key: on_host(step) for key, step in steps.items()}
+        repeats = 5 if device.type == "cuda" else 1
+        variants = {key: sample(step, repeats) for key, step in steps.items()}
         rough = {key: min(run(), run()) for key, run in variants.items()}
         slow = {key: t for key, t in rough.items() if t > SLOW * rough[BASE]}
         fast = sum(t for key, t in rough.items() if key not in slow)
-        repeats = 5 if device.type == "cuda" else 1
         rounds = int(np.clip(seconds / (fast * repeats), 11, 400))
         share = seconds / max(len(slow), 1) / repeats
         rarely = {key: int(np.clip(share / t, 3, rounds)) for key, t in slow.items()}
@@ -158,6 +161,7 @@ def _setting(device: torch.device, threads: int, *, quick: bool) -> dict[str, An
     """Date, device, versions and dimensions."""
     return {
         **reporting.setting(device, threads, PACKAGES, quick=quick),
+        "clock": clock(device.type, threads),
         "sizes": {name: asdict(size) for name, size in SIZES.items()},
         "parts": {
             "micro_batches": balancer_parts.MICRO_BATCHES,

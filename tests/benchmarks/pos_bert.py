@@ -30,11 +30,10 @@ from tests.benchmarks.pos_bert_steps import (
     steps,
 )
 from tests.benchmarks.pos_bert_utilisation import utilisation
-from tests.benchmarks.timing import Spread, interleaved, on_cuda, on_host, on_one_core
+from tests.benchmarks.timing import CLOCKS, Spread, clock, interleaved
 
 PACKAGES = ("torch", "transformers", "numpy", "taskrobust")
 
-SAMPLES = {"CPU time": on_one_core, "wall time": on_host, "CUDA events": on_cuda}
 """Clocks by name; on one thread the CPU's own, which other processes hardly disturb."""
 CPU_CASES = {Case(2, 4): 120.0, Case(12, 4): 420.0}
 """Sizes of the step and about how many seconds each is measured."""
@@ -63,7 +62,7 @@ def measure(console: Console, device_type: str, *, threads: int, quick: bool) ->
     results = reporting.setting(device, threads, PACKAGES, quick=quick)
     results["command"] = f"python -m tests.benchmarks.pos_bert {_options(device, threads, quick)}"
     console.print(reporting.heading(results), highlight=False)
-    results["clock"] = "CUDA events" if device.type == "cuda" else _clock(threads)
+    results["clock"] = clock(device.type, threads)
     cases = CUDA_CASES if device.type == "cuda" else CPU_CASES
     results["cases"] = [
         _case(console, case, device, results["clock"], QUICK_SECONDS if quick else seconds)
@@ -91,14 +90,14 @@ def write(results: dict[str, Any], out: Path) -> None:
 
 
 def _case(
-    console: Console, case: Case, device: torch.device, clock: str, seconds: float
+    console: Console, case: Case, device: torch.device, clock_name: str, seconds: float
 ) -> dict[str, Any]:
     """Times and ratios of all variants of one size, in about so many seconds."""
     with console.status(f"training steps, {case.name}"):
         ours, stock = models(case, device)
         batch = masked_batch(case, device)
         difference = check_equal_losses(ours, stock, batch)
-        sample, repeats = SAMPLES[clock], 5 if device.type == "cuda" else 1
+        sample, repeats = CLOCKS[clock_name], 5 if device.type == "cuda" else 1
         variants = steps(ours, stock, batch, precision=PRECISION[device.type])
         samples = {name: sample(step, repeats) for name, step in variants.items()}
         for run in samples.values():  # warm-up
@@ -121,11 +120,6 @@ def _case(
             "noise": asdict(Spread.of(found[AGAIN] / found[MEAN])),
         },
     }
-
-
-def _clock(threads: int) -> str:
-    """CPU time says nothing of how long several threads take."""
-    return "CPU time" if threads == 1 else "wall time"
 
 
 def _options(device: torch.device, threads: int, quick: bool) -> str:

@@ -112,3 +112,14 @@ def on_cuda(work: Callable[[], object], times: int = 1) -> Callable[[], float]:
         return started.elapsed_time(ended) / 1e3 / times
 
     return run
+
+
+CLOCKS = {"CPU time": on_one_core, "wall time": on_host, "CUDA events": on_cuda}
+"""How to take a sample, by the name under which results have it."""
+
+
+def clock(device_type: str, threads: int) -> str:
+    """The clock of a benchmark; CPU time says nothing of how long several threads take."""
+    if device_type == "cuda":
+        return "CUDA events"
+    return "CPU time" if threads == 1 else "wall time"

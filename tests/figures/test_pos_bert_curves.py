@@ -174,10 +174,10 @@ def test_title_says_what_the_numbers_say(traces):
     low = altered(low, "weight", 0.41, arm="minimax", step=40, task="noun")
     average = held_out(traces.where(arm="average"), np.nanmax)[1][-1]
     assert pos_bert_curves.finding(low) == (
-        f"minimax: lowest worst class, 2.50 nats (noun, 41 % of the weight); average {average:.2f}"
+        f"minimax: lowest worst class*, 2.50 nats (noun, 41 % of the weight); average {average:.2f}"
     )
     best = altered(traces, "held_out", 1.0, arm="average", step=40)
-    assert pos_bert_curves.finding(best).startswith("average: lowest worst class, 1.00 nats")
+    assert pos_bert_curves.finding(best).startswith("average: lowest worst class*, 1.00 nats")
     assert ";" not in pos_bert_curves.finding(best)
 
 

@@ -95,7 +95,7 @@ def test_title_says_what_the_numbers_say(grouped):
         for grouping in ("pos", "random")
     }
     words = [f"{value:+.2f}".replace("-", "−") for value in changes.values()]
-    title = f"minimax − average, worst class: {words[0]} by part of speech, {words[1]} at random"
+    title = f"minimax − average, worst class*: {words[0]} by part of speech, {words[1]} at random"
     assert pos_bert_grouping.finding(grouped) == title
 
 

@@ -143,6 +143,7 @@ def test_a_class_of_few_pieces_is_a_pale_point_and_the_reason_is_said(runs, summ
         assert {round(y) for y in pale} == {order(runs).index("adverb")}
         assert {round(y) for y in bars(axes, "minimax")} == others
     assert any("fewer than 30 pieces" in text.get_text() for text in figure.texts)
+    assert all(text.get_window_extent().x1 < figure.bbox.x1 for text in figure.texts)
 
 
 def test_without_sums_differences_have_no_intervals(tmp_path):
@@ -166,7 +167,7 @@ def test_without_the_average_there_are_no_differences(tmp_path):
     worst = {arm: pos_bert_summary.mean(found.where(split="test"), "worst*", arm) for arm in
              ("minimax", "hard-max")}  # fmt: skip
     best = min(worst, key=worst.__getitem__)
-    title = f"{best}: lowest worst class, {worst[best]:.2f} nats"
+    title = f"{best}: lowest worst class*, {worst[best]:.2f} nats"
     assert pos_bert_summary.finding(found) == title
 
 
@@ -193,6 +194,26 @@ def test_a_class_without_a_piece_has_no_row(tmp_path):
     assert set(names) == {*TASKS, *WHOLE} - {"interjection"}
 
 
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({}, None),
+        ({"minimax-random": "random"}, "1 arm of other groupings left out"),
+        (
+            {"minimax-random": "random", "average-frequency": "frequency"},
+            "2 arms of other groupings left out",
+        ),
+    ],
+)
+def test_arms_of_other_groupings_that_are_left_out_are_counted(tmp_path, others, said):
+    write_runs(tmp_path, {"average": "pos", "minimax": "pos", **others}, seeds=(0, 3))
+    found = pos_bert_summary.read(tmp_path)
+    assert set(found.parameters["left_out"]) == set(others)
+    assert set(found["arm"]) == {"average", "minimax"}
+    texts = [text.get_text() for text in pos_bert_summary.draw(found).texts]
+    assert [text.rpartition("; ")[2] for text in texts if "left out" in text] == [said] * bool(said)
+
+
 def test_title_says_what_the_numbers_say(summary):
     def where(**equal):
         return np.logical_and.reduce([summary[key] == value for key, value in equal.items()])
@@ -203,7 +224,7 @@ def test_title_says_what_the_numbers_say(summary):
     difference[where(arm="minimax", quantity="mean*")] = 0.5
     values = {**summary.values, "risk": risk, "difference": difference}
     changed = dataclasses.replace(summary, values=values)
-    title = "minimax: worst class −1.23 nats against average, mean of classes +0.50"
+    title = "minimax: worst class* −1.23 nats against average, mean of classes* +0.50"
     assert pos_bert_summary.finding(changed) == title
     risk[where(arm="average", quantity="worst*")] = 0.25
-    assert pos_bert_summary.finding(changed) == "average: lowest worst class, 0.25 nats"
+    assert pos_bert_summary.finding(changed) == "average: lowest worst class*, 0.25 nats"

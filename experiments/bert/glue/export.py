@@ -23,9 +23,15 @@ from taskrobust._files import write_atomically
 
 __all__ = ["answers", "export", "median_run"]
 
+ABOUT = (
+    "By task, the fine-tuning seed whose run the predictions are of: the run with the median dev "
+    "score (the lower of two in the middle). Nothing else is chosen."
+)
+"""In ``seeds.json``, why these."""
+
 
 def export(runs: Sequence[Run], results: Sequence[dict[str, Any]], out: Path) -> list[Path]:
-    """Write ``out/ARM[/seed-N]/*.tsv``, and ``chosen.json`` with the seeds that they are of.
+    """Write ``out/ARM[/seed-N]/*.tsv``, and ``seeds.json``: which run each file is of, and why.
 
     Args:
         runs: finished ones, with their data.
@@ -40,16 +46,17 @@ def export(runs: Sequence[Run], results: Sequence[dict[str, Any]], out: Path) ->
         if run.data.test:
             key = (run.model.folder(out), run.data.task.name)
             groups.setdefault(key, []).append((run, result))
-    chosen: dict[Path, dict[str, int]] = {}
+    exported: dict[Path, dict[str, int]] = {}
     for (folder, name), members in groups.items():
         number = median_run([headline(result) for _, result in members])
         run = members[number][0]
         folder.mkdir(parents=True, exist_ok=True)
         _write(run.data, run.folder, folder)
-        chosen.setdefault(folder, {})[name] = run.seed
-    for folder, seeds in chosen.items():
-        write_atomically(folder / "chosen.json", json.dumps({"seeds": seeds}, indent=1) + "\n")
-    return list(chosen)
+        exported.setdefault(folder, {})[name] = run.seed
+    for folder, seeds in exported.items():
+        content = json.dumps({"about": ABOUT, "seeds": seeds}, indent=1, ensure_ascii=False)
+        write_atomically(folder / "seeds.json", content + "\n")
+    return list(exported)
 
 
 def median_run(values: Sequence[float]) -> int:

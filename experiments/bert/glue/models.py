@@ -1,6 +1,5 @@
 """The models to be fine-tuned: found, and checked before anything is trained."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from experiments.bert.glue.origin import digest
 from experiments.bert.glue.tasks import GlueTask
 from experiments.bert.records import RESULT, read
+from experiments.bert.results import arm_order
 from experiments.configuration import ConfigurationError
 
 __all__ = ["Pretrained", "classifier", "find_models", "quiet", "tokenizer_of"]
@@ -54,12 +55,7 @@ class Pretrained:
         """Hash of the files of a folder; for the Hub, the commit."""
         if not Path(self.path).is_dir():
             return f"{self.path}@{_config(self.path)._commit_hash}"
-        digest = hashlib.sha256()
-        for path in sorted(Path(self.path).iterdir()):
-            if path.suffix in {".safetensors", ".bin"} or path.name in {"config.json", "vocab.txt"}:
-                with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()[:16]
+        return digest(Path(self.path))
 
 
 def find_models(given: Sequence[str]) -> list[Pretrained]:
@@ -92,13 +88,14 @@ def _meant(name: str) -> list[Pretrained]:
         return [known or Pretrained(folder.resolve().name, None, name)]
     if folder.is_dir():
         records = sorted(folder.rglob(RESULT))
-        models = [model for path in records if (model := _pretrained(path)) is not None]
+        models = {m: read(path) for path in records if (m := _pretrained(path)) is not None}
         if not models:
             raise ConfigurationError(
                 f"--model {name}: holds no finished run of `python -m experiments bert pretrain`, "
                 "and no config.json of a checkpoint"
             )
-        return sorted(models, key=lambda model: (model.arm, model.seed or 0))
+        arms = arm_order(list(models.values()))
+        return sorted(models, key=lambda model: (arms.index(model.arm), model.seed or 0))
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ConfigurationError(
             f"--model {name}: is missing; run `python -m experiments bert pretrain` first, or give "

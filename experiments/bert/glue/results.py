@@ -75,7 +75,7 @@ def table(made: Sequence[Row], title: str) -> Table:
     shown.add_column(f"Avg.\n({len(_averaged(made))})", justify="right")
     shown.add_column("runs", justify="right")
     for row in made:
-        cells = [_cell(made, row, name, "[bold]", "\n{}–{}") for name in names]
+        cells = [_cell(made, row, name, "[bold]", "\n{}") for name in names]
         shown.add_row(row.arm, *cells, _average(made, row, "[bold]"), _runs(row))
     return shown
 
@@ -86,7 +86,7 @@ def markdown(made: Sequence[Row]) -> str:
     head = ["", *(_title(name, " ") for name in names), f"Avg. ({len(_averaged(made))})", "runs"]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for row in made:
-        cells = [_cell(made, row, name, "**", " ({}–{})") for name in names]
+        cells = [_cell(made, row, name, "**", " ({})") for name in names]
         cells += [_average(made, row, "**"), _runs(row)]
         lines.append(f"| {row.arm} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", NOTES])
@@ -148,8 +148,18 @@ def _cell(made: Sequence[Row], row: Row, name: str, mark: str, spread: str) -> s
     medians = [median(each.values[name]) for each in made if each.values.get(name)]
     text = _marked(median(values), medians, mark)
     if len(values) > 1:
-        text += spread.format(f"{min(values):.1f}", f"{max(values):.1f}")
+        text += spread.format(_range(min(values), max(values)))
     return text
+
+
+def _range(lower: float, upper: float) -> str:
+    """Two numbers; with a word between, where a dash would stand beside a sign."""
+    low, high = _number(lower), _number(upper)
+    return f"{low} to {high}" if "−" in low + high else f"{low}–{high}"
+
+
+def _number(value: float) -> str:
+    return f"{value:z.1f}".replace("-", "−")
 
 
 def _average(made: Sequence[Row], row: Row, mark: str) -> str:
@@ -161,7 +171,8 @@ def _average(made: Sequence[Row], row: Row, mark: str) -> str:
 
 
 def _marked(value: float, all_values: Sequence[float], mark: str) -> str:
-    """A value, marked if it is the largest and another is smaller."""
-    text = f"{value:.1f}"
-    best = value == max(all_values) > min(all_values)
+    """A value, marked if it is the largest as it is shown and another is smaller."""
+    text = _number(value)
+    shown = [round(each, 1) for each in all_values]
+    best = round(value, 1) == max(shown) > min(shown)
     return f"{mark}{text}{mark.replace('[', '[/')}" if best else text

@@ -8,28 +8,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from experiments.bert.configuration import FineTuning
 from experiments.bert.glue import results
+from experiments.bert.glue.data_sizes import GENERATED, described, notes
 from experiments.bert.glue.examples import TaskData
 from experiments.bert.glue.export import export
-from experiments.bert.glue.finetune import finetune, plan, steps
+from experiments.bert.glue.finetune import PREDICTIONS, Run, finetune, plan, steps
 from experiments.bert.glue.generated import write_generated
 from experiments.bert.glue.hub import load_task
+from experiments.bert.glue.metrics import predictions
 from experiments.bert.glue.models import find_models
 from experiments.bert.glue.progress import run_bar
 from experiments.bert.glue.read import read_task
-from experiments.bert.glue.tasks import TASKS, GlueTask
+from experiments.bert.glue.tasks import TASKS
 from experiments.bert.preparation.progress import without_other_bars
 from experiments.bert.runs import finished
 from experiments.configuration import ConfigurationError
 from taskrobust._files import write_atomically
 
-__all__ = ["described", "fine_tune_all", "read_all"]
-
-GENERATED = "generated"
-"""Source of data of our own making."""
+__all__ = ["fine_tune_all", "read_all"]
 
 
 def fine_tune_all(
@@ -63,7 +63,8 @@ def fine_tune_all(
     found = find_models(models)
     read = read_all(how, data, out)
     for each in read:
-        console.print(described(each), highlight=False, markup=False, soft_wrap=True)
+        text = described(each.task.name, each.describe(), limit=how.max_train_examples)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     runs = plan(how, found, read, out)
     made = []
     total = sum(steps(how, run.data) for run in runs)
@@ -75,7 +76,9 @@ def fine_tune_all(
             if known:
                 bar.skip(steps(how, run.data))
             if result:
-                bar.line(f"{run.title}: {_line(result)}{' (done before)' if known else ''}")
+                constant = ", constant prediction" if _is_constant(run) else ""
+                before = " (done before)" if known else ""
+                bar.line(f"{run.title}: {_line(result)}{constant}{before}")
             made.append(result)
     if console.quiet:
         return made
@@ -83,7 +86,7 @@ def fine_tune_all(
     console.print(results.table(table, "GLUE, dev (× 100)"))
     content = {"command": command, "rows": results.to_data(table)}
     write_atomically(out / "results.json", json.dumps(content, indent=1) + "\n")
-    write_atomically(out / "dev.md", results.markdown(table) + _about(how, read, command))
+    write_atomically(out / "dev.md", results.markdown(table) + _about(made, command))
     for folder in export(runs, made, out / "submissions"):
         console.print(f"test predictions in {folder}", highlight=False, soft_wrap=True)
     return made
@@ -125,35 +128,16 @@ def _quick_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _about(how: FineTuning, data: Sequence[TaskData], command: str) -> str:
+def _about(made: Sequence[dict[str, Any]], command: str) -> str:
     """What the scores of a table are from, as Markdown."""
-    lines = [f"- {described(each, test=False)}" for each in data]
-    if how.max_train_examples is not None:
-        lines.append(f"- of training examples, the first {how.max_train_examples:,} at most")
-    return "\n".join(["", *lines, *([f"- `{command}`"] if command else [])]) + "\n"
+    return "\n".join(["", *notes(made), *([f"- `{command}`"] if command else [])]) + "\n"
 
 
-def described(data: TaskData, *, test: bool = True) -> str:
-    """What was read of a task, and of how many rows that GLUE has, in words.
-
-    Args:
-        data: from `read_all`.
-        test: whether to tell of the test split.
-    """
-    parts = []
-    shown = {name: part for name, part in data.splits().items() if test or "test" not in name}
-    for name, split in shown.items():
-        whole = None if data.source == GENERATED else _rows_of(data.task, name)
-        of = f" of {whole:,}" if whole and len(split) < whole else ""
-        left_out = f" ({split.skipped} broken rows left out)" if split.skipped else ""
-        parts.append(f"{name} {len(split):,}{of}{left_out}")
-    title = f"{data.task.title} (generated)" if data.source == GENERATED else data.task.title
-    return f"{title}: {', '.join(parts)}"
-
-
-def _rows_of(task: GlueTask, split: str) -> int | None:
-    """Rows of GLUE's own train or dev split."""
-    return None if split.startswith("test") else task.rows[split.removeprefix("dev").strip()]
+def _is_constant(run: Run) -> bool:
+    """Whether a run predicts the same for all examples of a dev part, up to 0.001 of a score."""
+    with np.load(run.folder / PREDICTIONS) as outputs:
+        parts = [outputs[f"dev {name}".strip()] for name in run.data.dev]
+    return any(np.ptp(predictions(run.data.task, part)) < 1e-3 for part in parts)
 
 
 def _line(result: dict[str, Any]) -> str:

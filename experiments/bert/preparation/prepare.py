@@ -27,9 +27,10 @@ from experiments.bert.preparation.identity import cache_key, identity, versions
 from experiments.bert.preparation.pairs import PairMaker
 from experiments.bert.preparation.progress import Stages, without_other_bars
 from experiments.bert.preparation.quality import TaggerQuality, tagger_quality
-from experiments.bert.preparation.report import describe_split, to_data, to_markdown
+from experiments.bert.preparation.report import class_shares, describe_split, to_data, to_markdown
 from experiments.bert.preparation.sources import SPLITS, Sources, read_splits, sources
 from experiments.bert.preparation.tagger import search_nltk_data, tagger_named
+from experiments.bert.preparation.text import NLTK_DATA
 from experiments.bert.preparation.wordpiece import load_wordpiece, train_wordpiece
 from experiments.configuration import ConfigurationError
 
@@ -70,7 +71,12 @@ def prepare(
             else; nothing has been written then.
     """
     stages = stages or Stages()
-    nltk_data = None if data is None else data.resolve() / "nltk_data"
+    if preparation.source == "generated" and data is not None:
+        raise ConfigurationError(
+            f"--data {data} would not be read: `preparation.source` is 'generated'; leave it out, "
+            "or --set preparation.source=local --set preparation.tagger=nltk"
+        )
+    nltk_data = None if data is None else data.resolve() / NLTK_DATA
     if nltk_data is not None:
         search_nltk_data(nltk_data)
     tagger_named(preparation.tagger)
@@ -93,6 +99,8 @@ def prepare(
         out.rmdir()
     (work / "result").rename(out)
     shutil.rmtree(work.parent)
+    stages.console.print(class_shares(json.loads((out / "report.json").read_text("utf-8"))))
+    stages.console.print(f"report in {out / 'report.md'}", highlight=False, soft_wrap=True)
     return out
 
 

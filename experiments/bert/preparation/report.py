@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from rich.table import Table
 
 from experiments.bert.preparation.annotate import STATISTICS
 from experiments.bert.preparation.quality import TaggerQuality
 from experiments.bert.tags import CLASSES
 
-__all__ = ["SplitReport", "describe_split", "to_data", "to_markdown"]
+__all__ = ["SplitReport", "class_shares", "describe_split", "to_data", "to_markdown"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,22 @@ def to_data(
         },
         "tagger_quality": None if quality is None else quality.as_data(),
     }
+
+
+def class_shares(data: Mapping[str, Any]) -> Table:
+    """The shares of the parts of speech, for the terminal.
+
+    Args:
+        data: from `to_data`.
+    """
+    splits = data["splits"]
+    shown = Table(title="Parts of speech (share of pieces)")
+    shown.add_column("")
+    for name in splits:
+        shown.add_column(name, justify="right")
+    for c in CLASSES:
+        shown.add_row(c, *_shares(splits, c))
+    return shown
 
 
 def to_markdown(data: Mapping[str, Any]) -> str:

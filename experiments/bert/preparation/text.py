@@ -18,7 +18,10 @@ from experiments.bert.preparation.conllu import conllu_documents
 from experiments.bert.preparation.documents import Document, TaggedSentence
 from experiments.configuration import ConfigurationError
 
-__all__ = ["find_files", "read_documents"]
+__all__ = ["NLTK_DATA", "find_files", "read_documents"]
+
+NLTK_DATA = "nltk_data"
+"""Folder of NLTK's models and word lists, which may lie beside the text and is none."""
 
 SUFFIXES = (".txt", ".conllu")
 """Of text and CoNLL-U, alone, before .gz or .xz, or as members of a .zip."""
@@ -99,7 +102,7 @@ def _matches(folder: Path, pattern: str, field: str) -> list[Path]:
 
 
 def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+    return any(part.startswith(".") or part == NLTK_DATA for part in path.parts)
 
 
 def _known(path: Path) -> bool:

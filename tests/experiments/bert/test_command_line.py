@@ -58,7 +58,7 @@ def test_prepare_and_pretrain_leave_tables_of_every_arm_and_seed(tmp_path, prese
     assert not (out / "excess").exists()
     text = (out / "valid.md").read_text(encoding="utf-8")
     head, _, *lines = text.splitlines()
-    assert head == "| | average | minimax |"
+    assert head == "| | pieces | average | minimax |"
     names = [line.split("|")[1].strip() for line in lines]
     assert names == [*TASKS, "worst", "worst*", "mean", "mean*", "token mean"]
     assert all("±" in line for line in lines)

@@ -31,7 +31,7 @@ def test_every_arm_of_a_preset_but_gradnorm_has_a_balancer_that_takes_its_option
 
 
 def test_there_are_the_presets_that_the_documentation_names():
-    assert set(presets("bert")) >= {"smoke", "cpu", "small", "paper"}
+    assert set(presets("bert")) >= {"smoke", "cpu", "small", "paper", "study"}
 
 
 def test_the_paper_preset_is_table_4():
@@ -61,7 +61,9 @@ def test_the_paper_preset_is_table_4():
         ("model: {hidden: 10, heads: 3}", r"`model\.hidden` should be a multiple .*10 and 3"),
         ("- 1", r"should be a mapping of fields; found \[1\]"),
         ("model: [", r"own\.yaml: "),
-        ("inherits: nobody", r"nobody\.yaml"),
+        ("inherits: nobody", r"own\.yaml: `inherits` should name a preset .*; found 'nobody'"),
+        ("inherits: /etc/passwd", r"found '/etc/passwd'"),
+        ("inherits: [a]", r"found \['a'\]"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_file(tmp_path, content, message):
@@ -141,3 +143,15 @@ def test_a_path_is_a_preset(tmp_path):
 def test_a_configuration_does_not_change():
     with pytest.raises(FrozenInstanceError):
         load(BertStudy, SMOKE).seed = 1
+
+
+def test_ones_own_preset_can_start_from_ours_or_from_a_neighbour(tmp_path):
+    own = written(tmp_path, "inherits: smoke\nmodel: {hidden: 24}")
+    with pytest.raises(ConfigurationError, match="found 'smoke'"):
+        load(BertStudy, own)
+    study = load(BertStudy, own, study="bert")
+    smoke = load(BertStudy, preset_path("bert", "smoke"))
+    assert study.model.hidden == 24
+    assert study.masking == smoke.masking
+    written(tmp_path, "masking: {max_predictions: 3}\nmodel: {hidden: 48}", "smoke")
+    assert load(BertStudy, own, study="bert").masking.max_predictions == 3

@@ -156,7 +156,7 @@ def test_a_run_on_another_prepared_text_is_refused(finished, tiny, prepared_fold
     other = tmp_path / prepared_folder.name
     shutil.copytree(prepared_folder, other)
     with (other / "preparation.yaml").open("a", encoding="utf-8") as record:
-        record.write("# another text\n")
+        record.write("note: another text\n")
     with pytest.raises(ConfigurationError, match="holds a run of another configuration"):
         pretrain(tiny(), other, out, "average", 0)
 
@@ -245,3 +245,25 @@ def test_an_arm_can_have_a_grouping_of_its_own(tiny, prepared_folder, tmp_path):
     by_pos = pretrain(study, prepared_folder, tmp_path, "average", 0)
     assert "risk/noun" in by_pos["history"][0]
     assert by_pos["valid"] != drawn["valid"]
+
+
+def test_the_record_has_the_text_as_it_was_prepared(finished, tiny, prepared_folder, tmp_path):
+    _, found, _ = finished
+    recorded = yaml.safe_load(found["average"]["configuration"])
+    assert recorded["prepared"] == [Prepared(prepared_folder).record]
+    assert recorded["prepared"][0]["preparation"]["generated_documents"] == 60
+    elsewhere = tiny("preparation.generated_documents=7", "optimisation.steps=1")
+    result = pretrain(elsewhere, prepared_folder, tmp_path, "average", 0)
+    assert yaml.safe_load(result["configuration"])["prepared"] == recorded["prepared"]
+    assert "generated_documents: 7" not in result["configuration"]
+
+
+def test_the_last_evaluation_of_training_is_that_of_the_result(finished):
+    _, found, _ = finished
+    for result in found.values():
+        *_, last = (row for row in result["history"] if "eval_loss" in row)
+        assert last["step"] == 8
+        for name in TASKS:
+            if name in result["valid"]["risks"]:
+                expected = result["valid"]["risks"][name]["value"]
+                assert last[f"eval_risk/{name}"] == pytest.approx(expected, rel=1e-5)

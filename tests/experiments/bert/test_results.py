@@ -1,13 +1,15 @@
 import io
 import json
+import re
 from statistics import mean, stdev
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from experiments.bert.evaluation import ClassSums, summarise
 from experiments.bert.records import RESULT, collect, run_folder
-from experiments.bert.results import Row, markdown, rows, table
+from experiments.bert.results import Row, arm_order, markdown, rows, table
 from experiments.bert.tags import CLASSES, TASKS
 
 
@@ -63,8 +65,8 @@ def test_a_class_that_no_run_has_makes_no_row_and_one_that_some_lack_a_dash(tmp_
     saved(tmp_path, "b", 0, valid=summary(1, empty=("interjection",)))
     found = cells(markdown(rows(collect(tmp_path), ["a", "b"], "valid")))
     assert "interjection" not in found
-    assert found["noun"][0] == "–"
-    assert found["noun"][1] != "–"
+    assert found["noun"][1] == "–"
+    assert found["noun"][2] != "–"
 
 
 def test_cells_have_mean_and_standard_deviation_and_the_smallest_mean_is_bold():
@@ -76,6 +78,43 @@ def test_cells_have_mean_and_standard_deviation_and_the_smallest_mean_is_bold():
     shown = printed(made)
     assert "A title" in shown
     assert all(cell in shown for cell in expected)
+
+
+def test_no_value_is_bold_among_those_that_look_the_same():
+    made = [Row(arm, (0,), {"noun": (v,)}) for arm, v in (("a", 1.231), ("b", 1.234))]
+    assert cells(markdown(made))["noun"] == ["1.23", "1.23"]
+    made.append(Row("c", (0,), {"noun": (1.3,)}))
+    assert cells(markdown(made))["noun"] == ["**1.23**", "**1.23**", "1.30"]
+
+
+def test_classes_have_the_number_of_their_held_out_pieces(tmp_path):
+    content = summary(0, empty=("interjection",))
+    saved(tmp_path, "a", 0, valid=content)
+    found = cells(markdown(rows(collect(tmp_path), ["a"], "valid")))
+    assert found[""] == ["pieces", "a"]
+    assert found["noun"][0] == str(content["counts"]["noun"])
+    assert found["worst"][0] == ""
+    made = [Row(arm, (0,), {"noun": (1.0,)}, {"noun": n}) for arm, n in (("a", 9), ("b", 1200))]
+    assert cells(markdown(made))["noun"][0] == "9–1,200"
+
+
+@pytest.mark.parametrize("empty", [(), ("interjection",), ("interjection", "conjunction")])
+def test_a_rule_divides_the_classes_from_the_numbers_over_them(tmp_path, empty):
+    saved(tmp_path, "a", 0, valid=summary(0, empty=empty))
+    before = re.split(r"\n├[^\n]*┤\n", printed(rows(collect(tmp_path), ["a"], "valid")))
+    assert len(before) == 2
+    assert before[1].split()[1] == "worst"
+
+
+def test_arms_are_in_the_order_of_their_dates_after_the_reference():
+    runs = [
+        ("b", "2026-01-02"),
+        ("average", "2026-01-03"),
+        ("a", "2026-01-04"),
+        ("a", "2026-01-01"),
+    ]
+    made = [{"arm": arm, "date": date} for arm, date in runs]
+    assert arm_order(made) == ["average", "a", "b"]
 
 
 def test_one_seed_has_no_deviation_and_one_arm_is_not_the_best():

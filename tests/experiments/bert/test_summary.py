@@ -44,9 +44,10 @@ def study(tmp_path, tiny):
     return tmp_path
 
 
-def fine_tuned(folder, arm, seed, score):
+def fine_tuned(folder, arm, seed, score, **more):
     place = folder / arm / "rte" / f"seed-{seed}"
     place.mkdir(parents=True)
+    splits = {"train": 1000, "dev": 277, "test": 3000}
     task = GLUE_TASKS["rte"]
     part = task.parts[0].name
     result = {
@@ -57,6 +58,14 @@ def fine_tuned(folder, arm, seed, score):
         "seed": seed,
         "date": f"2026-01-02 00:00:0{seed}",
         "dev": {part: dict.fromkeys(task.metrics, score)},
+        "pretraining_seed": 0,
+        "model": str(run_folder(folder.parent / "pretrained", arm, 0) / "model"),
+        "configuration": "max_train_examples: 200\nmodel: 0123456789abcdef\n",
+        "data": {
+            "source": "local",
+            "splits": {name: {"rows": rows, "skipped": 0} for name, rows in splits.items()},
+        },
+        **more,
     }
     (place / RESULT).write_text(json.dumps(result), encoding="utf-8")
 
@@ -70,7 +79,7 @@ def section(text, title):
 def test_each_number_is_that_of_a_run_and_the_reference_is_first(study):
     text = summary(study / "pretrained").markdown
     table = cells(section(text, "Held-out cross-entropy, valid (nats)"))
-    assert table[""][:3] == ["average", "early", "minimax"]
+    assert table[""][:4] == ["pieces", "average", "early", "minimax"]
     assert "interjection" not in table
     for column, arm in enumerate(("average", "early", "minimax")):
         found = [
@@ -80,7 +89,7 @@ def test_each_number_is_that_of_a_run_and_the_reference_is_first(study):
         for name in set(TASKS) - {"interjection"}:
             values = [each["risks"][name]["value"] for each in found]
             expected = f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
-            assert table[name][column].strip("*") == expected
+            assert table[name][1 + column].strip("*") == expected
 
 
 def test_differences_are_paired_with_the_reference_of_the_same_seed(study):
@@ -104,7 +113,7 @@ def test_without_the_reference_there_are_no_differences(study):
         (run_folder(study / "pretrained", "average", seed) / RESULT).unlink()
     text = summary(study / "pretrained").markdown
     assert "difference" not in text.split("The star")[0]
-    assert "| early | minimax |" in text
+    assert "| pieces | early | minimax |" in text
 
 
 def test_fine_tuning_has_its_table_if_there_is_any(study):
@@ -117,7 +126,49 @@ def test_fine_tuning_has_its_table_if_there_is_any(study):
     table = cells(section(found.markdown, "GLUE, dev (× 100)"))
     assert table["minimax"][0] == "62.5 (50.0–75.0)"
     assert "    python -m experiments bert finetune\n" in found.markdown
-    assert "torch 1.2.3, scipy 4.5.6" in found.markdown
+    assert "- Versions, fine-tuning: torch 1.2.3, scipy 4.5.6\n" in found.markdown
+    assert "- Versions, pre-training: torch 1.2.3\n" in found.markdown
+    assert "- RTE: train 200 of 2,490, dev 277; the first training examples\n" in found.markdown
+
+
+def test_fine_tuning_of_another_pre_training_is_refused(study, tmp_path):
+    fine_tuned(study / "finetuned", "minimax", 0, 0.5)
+    other = tmp_path / "other" / "finetuned"
+    fine_tuned(other, "minimax", 0, 0.5)
+    summary(study / "pretrained", study / "finetuned")
+    with pytest.raises(RecordError, match=r"other/finetuned.* none of the models .* --finetuned"):
+        summary(study / "pretrained", other)
+    assert "GLUE" not in summary(study / "pretrained", None).markdown
+
+
+def test_every_table_has_one_order_of_arms(study):
+    for arm in ("minimax", "early", "average"):
+        fine_tuned(study / "finetuned", arm, 0, 0.5)
+    published = {"pretraining_seed": None, "model": "a/bert"}
+    fine_tuned(study / "finetuned", "a/bert", 0, 0.5, **published)
+    text = summary(study / "pretrained", study / "finetuned").markdown
+    assert list(cells(section(text, "GLUE, dev (× 100)")))[2:] == [
+        "average", "early", "minimax", "a/bert"
+    ]  # fmt: skip
+    assert list(cells(section(text, "How it was run")))[2:] == [
+        f"{arm}, seed {seed}" for arm in ("average", "early", "minimax") for seed in (0, 1)
+    ]
+
+
+def test_a_class_of_few_held_out_pieces_has_no_interval(study):
+    for arm in ("early", "average", "minimax"):
+        for seed in (0, 1):
+            path = run_folder(study / "pretrained", arm, seed) / RESULT
+            result = json.loads(path.read_text())
+            result["valid"]["counts"] |= {"noun": 29, "verb": 30}
+            path.write_text(json.dumps(result))
+    text = summary(study / "pretrained").markdown
+    table = cells(section(text, "Valid: difference to `average`"))
+    assert all(re.fullmatch(r"[+−]\d\.\d\d; [+−]\d\.\d\d", cell) for cell in table["noun"])
+    assert all(cell.count(" to ") == 2 for cell in table["verb"])
+    assert all(cell.count(" to ") == 2 for cell in table["worst"])
+    held_out = cells(section(text, "Held-out cross-entropy, valid (nats)"))
+    assert (held_out["noun"][0], held_out["verb"][0], held_out["worst"][0]) == ("29", "30", "")
 
 
 def test_the_page_says_what_the_runs_have_in_common(study, tiny):
@@ -136,7 +187,9 @@ def test_the_page_says_what_the_runs_have_in_common(study, tiny):
 
 
 def test_a_folder_without_runs_and_damaged_sums_are_named(study, tmp_path):
-    with pytest.raises(RecordError, match=r"empty holds no finished run; .* bert pretrain"):
+    with pytest.raises(
+        RecordError, match=r"empty holds no finished run; .* bert pretrain --preset cpu "
+    ):
         summary(tmp_path / "empty")
     path = run_folder(study / "pretrained", "minimax", 1) / "valid.npz"
     path.write_bytes(path.read_bytes()[:100])

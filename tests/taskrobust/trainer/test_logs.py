@@ -151,7 +151,8 @@ def test_the_bar_names_the_worst_task_and_the_lines_leave_the_tasks_out(tmp_path
     shown = capsys.readouterr()
     for row in rows(trainer):
         name = max(NAMES, key=lambda n: row[f"risk/{n}"])
-        expected = f"worst: {name} {row[f'risk/{name}']:.4g} (weight {row[f'weight/{name}']:.2f})"
+        weight = f"(mean weight {row[f'weight/{name}']:.2f})"
+        expected = f"worst: {name} {row[f'risk/{name}']:.4g} {weight}"
         assert expected in shown.err
     assert worst_task(rows(trainer)[-1]) == re.findall(r"worst: [^)]*\)", shown.err)[-1]
     lines = [line for line in shown.out.splitlines() if "'loss'" in line]
@@ -178,4 +179,4 @@ def test_without_a_bar_the_whole_log_is_printed(tmp_path, capsys):
 def test_a_log_without_risks_has_no_worst_task():
     assert worst_task({"loss": 1.0, "eval_risk/noun": 3.0}) is None
     logs = {"risk/a": 1.0, "weight/a": 0.25, "risk/b": 2.0, "weight/b": 0.75}
-    assert worst_task(logs) == "worst: b 2 (weight 0.75)"
+    assert worst_task(logs) == "worst: b 2 (mean weight 0.75)"

@@ -77,9 +77,10 @@ def test_submissions_hold_the_run_of_the_median_dev_score_of_each_task(tmp_path,
     runs, results = zip(*made, strict=True)
     (folder,) = export(runs, results, tmp_path / "submissions")
     assert folder == tmp_path / "submissions" / "minimax" / "seed-3"
-    assert {path.name for path in folder.iterdir()} == {"CoLA.tsv", "RTE.tsv", "chosen.json"}
-    chosen = json.loads((folder / "chosen.json").read_text(encoding="utf-8"))
-    assert chosen == {"seeds": {"cola": 1, "rte": 0}}
+    assert {path.name for path in folder.iterdir()} == {"CoLA.tsv", "RTE.tsv", "seeds.json"}
+    said = json.loads((folder / "seeds.json").read_text(encoding="utf-8"))
+    assert said["seeds"] == {"cola": 1, "rte": 0}
+    assert "the median dev score" in said["about"]
     assert lines((folder / "CoLA.tsv").read_text())[1:] == [("0", "1"), ("1", "1")]
     assert {value for _, value in lines((folder / "RTE.tsv").read_text())[1:]} == {"not_entailment"}
 

@@ -45,6 +45,13 @@ def test_every_finished_run_below_a_folder_is_a_model(tmp_path, checkpoint):
     assert find_models([str(tmp_path / "minimax"), one[0].path]) == found[1:]
 
 
+def test_arms_are_in_the_order_of_the_tables_of_pre_training(tmp_path, checkpoint):
+    for arm, date in (("a", "2026-01-02"), ("b", "2026-01-01"), ("average", "2026-01-03")):
+        path = pretrained(tmp_path, checkpoint, arm, 0) / RESULT
+        path.write_text(json.dumps({"arm": arm, "seed": 0, "date": date}), encoding="utf-8")
+    assert [each.arm for each in find_models([str(tmp_path)])] == ["average", "b", "a"]
+
+
 def test_a_checkpoint_has_the_name_of_its_folder_and_a_hub_id_its_own(tmp_path, checkpoint):
     assert find_models([str(checkpoint)]) == [Pretrained("tiny", None, str(checkpoint))]
     (hub,) = find_models(["google-bert/bert-base-uncased"])

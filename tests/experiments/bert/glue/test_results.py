@@ -83,6 +83,21 @@ def test_nothing_is_best_among_equals():
     assert "**" not in markdown(made)
 
 
+def test_nothing_is_best_among_those_that_look_equal():
+    made = [result("a", "rte", 0.5001), result("b", "rte", 0.5004)]
+    assert "**" not in markdown(rows(made))
+    found = cells(markdown(rows([*made, result("c", "rte", 0.4)])))
+    assert [found[arm][0] for arm in "abc"] == ["**50.0**", "**50.0**", "40.0"]
+
+
+def test_negative_scores_have_a_minus_and_no_dash_beside_it():
+    made = [result("a", "cola", v) for v in (-0.161, -0.155, -0.147)]
+    made += [result("b", "cola", v) for v in (-0.1, 0.2)]
+    found = cells(markdown(rows(made)))
+    assert found["a"][0] == "−15.5 (−16.1 to −14.7)"
+    assert found["b"][0] == "**5.0** (−10.0 to 20.0)"
+
+
 def test_unequal_numbers_of_runs_are_told():
     results = [result("a", "rte", 0.5), result("a", "cola", 0.5), result("a", "cola", 0.6)]
     assert cells(markdown(rows(results)))["a"][-1] == "1–2"

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from experiments.__main__ import main
@@ -109,8 +110,34 @@ def test_data_is_read_from_where_it_is_given(tmp_path, preset, arms, generated_f
     more += ["--set", "fine_tuning.tasks=[rte]"]
     assert main([*typed, *more]) == 0
     said = capsys.readouterr().out
-    assert "RTE: train 1,000 of 2,490, dev 300, test 50" in said
+    assert "RTE: train 8 of 2,490, dev 300, test 50" in said
+    text = (tmp_path / "out" / "dev.md").read_text(encoding="utf-8")
+    assert "- RTE: train 8 of 2,490, dev 300; the first training examples\n" in text
     assert not (tmp_path / "out" / "data").exists()
+
+
+def test_a_run_whose_predictions_are_all_the_same_is_marked(
+    tmp_path, preset, arms, capsys, monkeypatch
+):
+    def outputs(_, encoded, run):
+        found = {
+            name: np.random.default_rng(0).normal(size=(len(split), run.data.task.outputs))
+            for name, split in encoded.items()
+            if name != "train"
+        }
+        if run.seed == 1:
+            found["dev"] = np.tile(found["dev"][:1], (len(found["dev"]), 1))
+        return found
+
+    monkeypatch.setattr(finetuning.Trainer, "train", lambda *_, **__: None)
+    monkeypatch.setattr(finetuning, "_outputs", outputs)
+    for again in (False, True):
+        assert main(words(preset, "--model", arms / "minimax", "--out", tmp_path / "out")) == 0
+        lines = [line for line in capsys.readouterr().out.splitlines() if " · " in line]
+        assert len(lines) == 4
+        for line in lines:
+            assert (", constant prediction" in line) == (", seed 1: " in line)
+            assert line.endswith("(done before)") == again
 
 
 @pytest.mark.usefixtures("no_training")

@@ -473,3 +473,20 @@ def test_articles_of_the_hub_are_prepared(tmp_path, monkeypatch):
     # Punkt sees a new sentence at nearly every stop; title and references count as one each.
     assert sum(found[name]["sentences"] for name in found) == pytest.approx(written + 120, rel=0.02)
     assert found["train"]["class_shares"]["noun"] > 0.15
+
+
+def test_a_folder_that_would_not_be_read_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"--data \S+ would not be read"):
+        prepare(TINY, tmp_path, tmp_path / "out", stages=quiet())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_terminal_shows_the_shares_and_where_the_report_is(tmp_path):
+    out = tmp_path / "prepared"
+    said = run(TINY, out)
+    assert f"report in {out / 'report.md'}" in said
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    for name in CLASSES:
+        (line,) = (line for line in said.splitlines() if line.startswith(f"│ {name} "))
+        share = 100 * report["splits"]["train"]["class_shares"][name]
+        assert f"{share:.3f} %" in line

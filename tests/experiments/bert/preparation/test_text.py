@@ -115,7 +115,8 @@ def test_a_book_on_one_line_is_refused(tmp_path):
 
 
 def test_files_folders_and_patterns_are_found_in_order_and_once(tmp_path):
-    for name in ("b/2.txt", "b/1.txt.xz", "b/deep/3.zip", "a.txt", "b/.hidden.txt", "b/x.md"):
+    for name in ("b/2.txt", "b/1.txt.xz", "b/deep/3.zip", "a.txt", "b/.hidden.txt", "b/x.md",
+                 "nltk_data/words.txt", "b/nltk_data/deep/x.zip"):  # fmt: skip
         write(tmp_path / name, b"")
     found = find_files(tmp_path, ["b", "a.txt", "**/*.txt", "b/1.txt.xz"], "train")
     assert [str(path.relative_to(tmp_path)) for path in found] == [

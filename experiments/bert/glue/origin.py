@@ -1,0 +1,76 @@
+"""Which pre-training a fine-tuned model is of: no table mixes studies."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.bert.records import RESULT, RecordError, read, run_folder
+
+__all__ = ["collect", "digest"]
+
+_WEIGHTS = {".safetensors", ".bin"}
+
+
+def digest(model: Path) -> str:
+    """Hash of the weights, the configuration and the vocabulary in a folder of a model."""
+    found = hashlib.sha256()
+    for path in sorted(model.iterdir()):
+        if path.suffix in _WEIGHTS or path.name in {"config.json", "vocab.txt"}:
+            with path.open("rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()[:16]
+
+
+def collect(
+    finetuned: Path, pretrained: Path, runs: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Records of fine-tuning, by path; all of them are of one pre-training, or of published models.
+
+    Args:
+        finetuned: of ``bert finetune``.
+        pretrained: of ``bert pretrain``.
+        runs: the finished runs of `pretrained`.
+
+    Raises:
+        RecordError: one is damaged, or of a model that `pretrained` does not hold.
+    """
+    known = {(run["arm"], run["seed"]) for run in runs}
+    identity = cache(digest)  # of large files, each needed by many records
+    found = []
+    for path in sorted(finetuned.rglob(RESULT)):
+        result = read(path)
+        if "task" not in result:
+            continue
+        if not _belongs(result, pretrained, known, identity):
+            raise RecordError(
+                f"{path} is of {result['model']} (arm {result['arm']}), which is none of the "
+                f"models that {pretrained} holds; give the pre-training that it is of by "
+                "--pretrained, or another folder by --finetuned (a missing one: without GLUE)"
+            )
+        found.append(result)
+    return found
+
+
+def _belongs(
+    result: dict[str, Any],
+    pretrained: Path,
+    known: set[tuple[str, int]],
+    identity: Callable[[Path], str],
+) -> bool:
+    """Whether the model is that of a run, by its content; by its path if only the record is left.
+
+    A model of no run of ours, such as one of the Hub, is told from the arms by its name.
+    """
+    arm, seed = result["arm"], result["pretraining_seed"]
+    if seed is None:
+        return arm not in {name for name, _ in known}
+    if (arm, seed) not in known:
+        return False
+    model = run_folder(pretrained, arm, seed) / "model"
+    if any(path.suffix in _WEIGHTS for path in model.glob("*")):
+        return identity(model) == str(yaml.safe_load(result["configuration"])["model"])
+    return Path(result["model"]).resolve() == model.resolve()

@@ -1,0 +1,106 @@
+import json
+import shutil
+
+import pytest
+
+from experiments.bert.glue.models import find_models
+from experiments.bert.glue.origin import collect
+from experiments.bert.records import RESULT, RecordError
+
+RUNS = [{"arm": "average", "seed": 0}, {"arm": "minimax", "seed": 0}]
+
+
+@pytest.fixture
+def study(tmp_path, make_checkpoint):
+    """A function that makes a folder of pre-training; its parameters are drawn by a number."""
+
+    def make(name, drawn):
+        for number, run in enumerate(RUNS):
+            folder = tmp_path / name / run["arm"] / "seed-0"
+            make_checkpoint(folder / "model", seed=drawn + number)
+            (folder / RESULT).write_text(json.dumps(run), encoding="utf-8")
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    """A function that leaves a record of fine-tuning for each model."""
+
+    def make(*given):
+        for model in find_models([str(each) for each in given]):
+            path = model.folder(tmp_path / "tuned") / "rte" / "seed-0" / RESULT
+            path.parent.mkdir(parents=True)
+            content = {
+                "arm": model.arm,
+                "pretraining_seed": model.seed,
+                "model": model.path,
+                "task": "rte",
+                "configuration": f"model: {model.identity()}\n",
+            }
+            path.write_text(json.dumps(content), encoding="utf-8")
+        return tmp_path / "tuned"
+
+    return make
+
+
+def arms(records):
+    return [record["arm"] for record in records]
+
+
+def test_records_of_the_same_models_are_found_wherever_those_were_moved(study, tuned, tmp_path):
+    one = study("one", 0)
+    folder = tuned(one)
+    assert arms(collect(folder, one, RUNS)) == ["average", "minimax"]
+    one.rename(tmp_path / "moved")
+    assert arms(collect(folder, tmp_path / "moved", RUNS)) == ["average", "minimax"]
+
+
+def test_models_of_the_same_names_from_another_study_are_refused(study, tuned):
+    one, two = study("one", 0), study("two", 2)
+    folder = tuned(two)
+    with pytest.raises(
+        RecordError, match=r"average.seed-0.rte.* is of .*two.* holds; give"
+    ) as found:
+        collect(folder, one, RUNS)
+    assert str(one) in str(found.value)
+    assert arms(collect(folder, two, RUNS)) == ["average", "minimax"]
+
+
+def test_a_model_trained_anew_in_the_same_folder_is_another(study, tuned, make_checkpoint):
+    one = study("one", 0)
+    folder = tuned(one)
+    make_checkpoint(one / "minimax" / "seed-0" / "model", seed=9)
+    with pytest.raises(RecordError, match="arm minimax"):
+        collect(folder, one, RUNS)
+
+
+def test_where_only_records_are_left_the_path_tells(study, tuned, tmp_path):
+    one = study("one", 0)
+    folder = tuned(one)
+    shutil.copytree(one, tmp_path / "copy")
+    for place in (one, tmp_path / "copy"):
+        for run in RUNS:
+            shutil.rmtree(place / run["arm"] / "seed-0" / "model")
+    assert arms(collect(folder, one, RUNS)) == ["average", "minimax"]
+    with pytest.raises(RecordError, match="arm average"):
+        collect(folder, tmp_path / "copy", RUNS)
+
+
+def test_an_arm_that_has_no_finished_run_is_none_of_the_models(study, tuned):
+    one = study("one", 0)
+    folder = tuned(one)
+    with pytest.raises(RecordError, match="arm minimax"):
+        collect(folder, one, RUNS[:1])
+
+
+def test_published_models_are_kept_unless_they_are_named_like_an_arm(
+    study, tuned, make_checkpoint, tmp_path
+):
+    one = study("one", 0)
+    folder = tuned(one, make_checkpoint(tmp_path / "published", seed=5))
+    assert arms(collect(folder, one, RUNS)) == ["average", "minimax", "published"]
+    tuned(make_checkpoint(tmp_path / "minimax", seed=6))
+    with pytest.raises(RecordError, match="arm minimax"):
+        collect(folder, one, RUNS)
