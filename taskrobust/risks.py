@@ -8,14 +8,16 @@ average when every rank holds one task). The gradient stays local: rank r backpr
 take is :math:`\sum_t w_t \nabla S_t / N_t`, the gradient of the global weighted risk.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from taskrobust.sums import TaskSums, at_least_float32, cross_entropy, sums_of_means, task_sums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "GradientReduction",
@@ -75,7 +77,7 @@ def global_risks(
     sums, counts = totals[0], totals[1]
     divisor = counts.clamp(min=1.0)
     factor = num_ranks(process_group) if gradient_reduction == "mean" else 1
-    apply: Callable[..., Tensor] = _GlobalRisk.apply
+    apply: "Callable[..., Tensor]" = _GlobalRisk.apply
     return TaskRisks(apply(local.sums, sums / divisor, factor / divisor), counts > 0, counts)
 
 
