@@ -117,7 +117,8 @@ def markdown(results: Results) -> str:
     parts += [f"{name}: {size}" for name, size in results["sizes"].items()]
     parts.append(
         f"In {results['clock']}. Medians (quartiles) of pairwise ratios within a round. "
-        f"“{AGAIN}” is the noise; “{STCH_NAME}” has μ = 1 and unit weights, the smooth maximum at α = 1."
+        f"“{AGAIN}” is the noise; “{STCH_NAME}” has μ = 1 and unit weights, the smooth maximum "
+        "at α = 1."
     )
     parts += [section(table) for table in tables(results)]
     return "\n\n".join(parts) + "\n"
