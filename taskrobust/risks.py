@@ -77,7 +77,7 @@ def global_risks(
     sums, counts = totals[0], totals[1]
     divisor = counts.clamp(min=1.0)
     factor = num_ranks(process_group) if gradient_reduction == "mean" else 1
-    apply: "Callable[..., Tensor]" = _GlobalRisk.apply
+    apply: Callable[..., Tensor] = _GlobalRisk.apply
     return TaskRisks(apply(local.sums, sums / divisor, factor / divisor), counts > 0, counts)
 
 
