@@ -1,0 +1,1 @@
+"""Multi-modal images: manifests of files, decoding, joint augmentation, and rendered scenes."""

@@ -1,0 +1,1 @@
+"""Procedurally rendered scenes: colour, exact depth, semantic labels and a class, from a seed."""
