@@ -25,7 +25,6 @@ from experiments.bert.preparation.corpus import Corpus
 from experiments.bert.preparation.documents import Document
 from experiments.bert.preparation.identity import cache_key, identity, versions
 from experiments.bert.preparation.pairs import PairMaker
-from experiments.bert.preparation.progress import Stages, without_other_bars
 from experiments.bert.preparation.quality import TaggerQuality, tagger_quality
 from experiments.bert.preparation.report import class_shares, describe_split, to_data, to_markdown
 from experiments.bert.preparation.sources import SPLITS, Sources, read_splits, sources
@@ -33,6 +32,7 @@ from experiments.bert.preparation.tagger import search_nltk_data, tagger_named
 from experiments.bert.preparation.text import NLTK_DATA
 from experiments.bert.preparation.wordpiece import load_wordpiece, train_wordpiece
 from experiments.configuration import ConfigurationError
+from experiments.progress import Stages, without_other_bars
 
 __all__ = ["BLOCK", "prepare"]
 

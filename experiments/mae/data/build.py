@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from experiments.bert.preparation.progress import Stages
 from experiments.configuration import ConfigurationError
 from experiments.mae.data.declarations import DepthFiles, LabelFiles, ModalityFiles
 from experiments.mae.data.files import as_tensors, stored_values
 from experiments.mae.data.manifest import Header, Manifest, Record, write_manifest
+from experiments.progress import Stages
 
 __all__ = ["EXTENSIONS", "MANIFEST", "build_manifest"]
 

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from experiments.bert.configuration import BertStudy
 from experiments.bert.preparation.prepare import prepare
-from experiments.bert.preparation.progress import Stages
 from experiments.configuration import load, preset_path
+from experiments.progress import Stages
 
 TINY = [
     "preparation.generated_documents=60",

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from experiments.bert.preparation.progress import Stages
 from experiments.configuration import ConfigurationError
 from experiments.mae.data.build import MANIFEST, build_manifest
 from experiments.mae.data.declarations import DepthFiles, LabelFiles, RgbFiles
 from experiments.mae.data.manifest import Manifest, read_manifest
 from experiments.mae.data.scenes.drawing import LABELS
 from experiments.mae.data.scenes.rendering import FAR, Rendered, render
+from experiments.progress import Stages
 
 __all__ = ["MODALITIES", "VERSION", "stored_depth", "write_scenes"]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from experiments.bert.preparation import blocks
 from experiments.bert.preparation.blocks import MOST, block_edges, map_in_blocks
 from experiments.bert.preparation.corpus import Corpus
-from experiments.bert.preparation.progress import without_other_bars
+from experiments.progress import without_other_bars
 
 FEATURES = Features({"values": List(Value("uint16"))})
 positive = st.lists(st.integers(0, 1000), min_size=1, max_size=60).filter(any)

@@ -23,9 +23,9 @@ from experiments.bert.preparation import blocks
 from experiments.bert.preparation.annotate import Annotator
 from experiments.bert.preparation.generated import generated_documents
 from experiments.bert.preparation.prepare import prepare
-from experiments.bert.preparation.progress import Stages
 from experiments.bert.tags import CLASSES, OTHER, class_of_tag, table_key
 from experiments.configuration import ConfigurationError, load, preset_path
+from experiments.progress import Stages
 
 # Workers are forked; Python 3.12 warns of it where there are threads, as torch's.
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

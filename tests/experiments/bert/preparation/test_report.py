@@ -4,13 +4,13 @@ from datasets import Dataset
 
 from experiments.bert.configuration import Preparation
 from experiments.bert.preparation.annotate import Annotator
-from experiments.bert.preparation.progress import without_other_bars
 from experiments.bert.preparation.quality import TaggerQuality, tagger_quality
 from experiments.bert.preparation.report import SplitReport, to_data, to_markdown
 from experiments.bert.preparation.sources import read_splits, sources
 from experiments.bert.preparation.text import read_documents
 from experiments.bert.preparation.wordpiece import train_wordpiece
 from experiments.bert.tags import CLASSES
+from experiments.progress import without_other_bars
 
 UH = CLASSES.index("interjection")
 

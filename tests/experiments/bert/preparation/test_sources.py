@@ -2,9 +2,9 @@ import pytest
 
 from experiments.bert.configuration import Preparation
 from experiments.bert.preparation.documents import Document, TaggedSentence
-from experiments.bert.preparation.progress import without_other_bars
 from experiments.bert.preparation.sources import LONGEST, read_splits, sources
 from experiments.configuration import ConfigurationError
+from experiments.progress import without_other_bars
 
 
 def text(documents, sentences=2):

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from experiments.bert.preparation.progress import Stages
 from experiments.mae.data.build import build_manifest
 from experiments.mae.data.declarations import DepthFiles, LabelFiles, RgbFiles
+from experiments.progress import Stages
 
 SIZE = (12, 16)
 CLASSES = 5

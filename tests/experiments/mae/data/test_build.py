@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from experiments.bert.preparation.progress import Stages
 from experiments.configuration import ConfigurationError
 from experiments.mae.data import build as module
 from experiments.mae.data.declarations import DepthFiles, LabelFiles, RgbFiles
 from experiments.mae.data.manifest import read_manifest
+from experiments.progress import Stages
 from tests.experiments.mae.data.folders import (
     DEPTH,
     MODALITIES,

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from experiments.bert.preparation import progress
-from experiments.bert.preparation.progress import Stages, without_other_bars
+from experiments.progress import Stages, without_other_bars
 
 
 @pytest.fixture
