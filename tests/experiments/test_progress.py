@@ -4,7 +4,7 @@ import datasets
 import pytest
 from rich.console import Console
 
-from experiments.bert.preparation import progress
+from experiments import progress
 from experiments.progress import Stages, without_other_bars
 
 
