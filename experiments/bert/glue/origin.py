@@ -13,13 +13,25 @@ from experiments.bert.records import RESULT, RecordError, read, run_folder
 __all__ = ["collect", "digest"]
 
 _WEIGHTS = {".safetensors", ".bin"}
+_READ_BESIDE = {
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+}
+"""What else of a checkpoint decides what a model makes of text."""
 
 
 def digest(model: Path) -> str:
-    """Hash of the weights, the configuration and the vocabulary in a folder of a model."""
+    """Hash of the weights, the configuration and the tokenizer in a folder of a model."""
     found = hashlib.sha256()
     for path in sorted(model.iterdir()):
-        if path.suffix in _WEIGHTS or path.name in {"config.json", "vocab.txt"}:
+        if path.suffix in _WEIGHTS or path.name in _READ_BESIDE:
+            found.update(f"{path.name}\n".encode())
             with path.open("rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()[:16]

@@ -177,6 +177,35 @@ def test_the_identity_is_that_of_the_parameters(tmp_path, checkpoint):
     assert model.identity() == same.identity() != other.identity()
 
 
+def reversed_ids(folder):
+    """Every piece gets the id of another; what the model reads is another text."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
+    last = max(vocabulary.values())
+    content["model"]["vocab"] = {piece: last - number for piece, number in vocabulary.items()}
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def other_options(folder):
+    path = folder / "tokenizer_config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "model_max_length": 7}), encoding="utf-8")
+
+
+def a_vocabulary(folder):
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", [reversed_ids, other_options, a_vocabulary])
+def test_another_tokenizer_makes_another_model(tmp_path, checkpoint, change):
+    folder = copied(checkpoint, tmp_path / "other")
+    before = Pretrained("tiny", None, str(checkpoint)).identity()
+    assert Pretrained("tiny", None, str(folder)).identity() == before
+    change(folder)
+    assert Pretrained("tiny", None, str(folder)).identity() != before
+
+
 def test_the_size_of_bert_base_is_that_of_the_fact_sheet():
     from transformers import BertForSequenceClassification
 
