@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path, PurePath
-from typing import IO
+from typing import IO, TypeVar
 
 from experiments.bert.preparation.conllu import conllu_documents
 from experiments.bert.preparation.documents import Document, TaggedSentence
 from experiments.configuration import ConfigurationError
 
 __all__ = ["NLTK_DATA", "check_no_copies", "find_files", "read_documents"]
+
+T = TypeVar("T")
 
 NLTK_DATA = "nltk_data"
 """Folder of NLTK's models and word lists, which may lie beside the text and is none."""
@@ -32,8 +34,9 @@ ARCHIVES = (".gz", ".xz", ".zip")
 LONGEST = 100_000
 """Characters of a line; what is longer is no sentence."""
 
-_LONGEST_BYTES = 4 * LONGEST
-"""What is read of a line at most: a character has up to four bytes."""
+_LONGEST_BYTES = 4 * LONGEST + 8
+"""What is read of a line at most: a character has up to four bytes; a byte order mark, a line end.
+"""
 
 _DAMAGED = (
     OSError,
@@ -103,7 +106,7 @@ def check_no_copies(files: Sequence[Path], folder: Path) -> None:
         seen[digest] = name
 
 
-def _read[T](
+def _read(
     files: Sequence[Path], folder: Path, read: Callable[[IO[bytes], str, bool], Iterator[T]]
 ) -> Iterator[T]:
     """What a function of bytes, name and whether it is CoNLL-U yields for each text of files."""
@@ -198,7 +201,7 @@ def _documents(stream: IO[bytes], name: str, is_conllu: bool) -> Iterator[Docume
 def _decoded(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
     """Line numbers from 1, and lines without white space around them."""
     for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_BYTES), b""), start=1):
-        if len(line) == _LONGEST_BYTES and not line.endswith(b"\n"):
+        if len(line) >= _LONGEST_BYTES and not line.endswith(b"\n"):
             raise ConfigurationError(
                 f"{name}, line {number}: at least {_LONGEST_BYTES:,} bytes in a line; {_LINES}"
             )

@@ -143,14 +143,15 @@ def test_a_line_without_end_is_not_read_whole(tmp_path, monkeypatch, name):
         return plain(Stream(), name)
 
     monkeypatch.setattr(text_module, "_decoded", recorded)
-    with pytest.raises(ConfigurationError, match=rf"{name}.*, line 2: at least 400,000 bytes"):
+    with pytest.raises(ConfigurationError, match=rf"{name}.*, line 2: at least 400,008 bytes"):
         read(path, folder=tmp_path)
-    assert asked == [400_000] * 2
+    assert asked == [400_008] * 2
 
 
 def test_the_longest_line_is_read_and_goes_on_in_no_other(tmp_path):
-    lines = ["\U0001f600" * 99_999, "a" * 100_000, "b"]  # 399,996 bytes
-    path = write(tmp_path / "a.txt", "\n".join(lines))
+    longest = "\U0001f600" * 100_000  # of four bytes each
+    lines = [longest, "a" * 100_000, "b", longest]
+    path = write(tmp_path / "a.txt", "\ufeff" + "\r\n".join(lines))
     assert sentences(read(path, folder=tmp_path)) == [lines]
 
 
