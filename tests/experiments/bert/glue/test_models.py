@@ -1,4 +1,6 @@
+import io
 import json
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -157,6 +159,53 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, checkpoint):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ConfigurationError, match=r"model: cannot be loaded \(SafetensorError"):
         classifier(Pretrained("model", None, str(folder)), TASKS["rte"])
+
+
+class Malicious:
+    """What its pickle would run leaves a file behind."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (type(self.mark).touch, (self.mark,))
+
+
+def saved_by_torch(content):
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (lambda _: b"", "EOFError"),
+        (lambda _: bytes(range(256)), "UnpicklingError"),
+        (lambda _: saved_by_torch([1, 2]), "TypeError"),
+        (lambda mark: pickle.dumps(Malicious(mark), 2), "UnpicklingError"),
+        (lambda mark: saved_by_torch({"a": Malicious(mark)}), "UnpicklingError"),
+    ],
+)
+def test_a_damaged_or_malicious_pickle_is_refused_and_not_run(
+    tmp_path, checkpoint, content, reason
+):
+    folder = copied(checkpoint, tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    mark = tmp_path / "mark"
+    (folder / "pytorch_model.bin").write_bytes(content(mark))
+    with pytest.raises(ConfigurationError, match=rf"model: cannot be loaded \({reason}") as error:
+        classifier(Pretrained("model", None, str(folder)), TASKS["rte"])
+    assert "\n" not in str(error.value)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": {"type": "None"}}'])
+def test_a_damaged_tokenizer_is_refused(tmp_path, checkpoint, content):
+    folder = copied(checkpoint, tmp_path / "model")
+    (folder / "tokenizer.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="model: cannot be loaded"):
+        tokenizer_of(Pretrained("model", None, str(folder)), 16)
 
 
 def test_a_head_of_another_task_is_refused(tmp_path, checkpoint):
