@@ -103,6 +103,8 @@ def _run(
         return run(study, options, parser)
     except (ConfigurationError, RecordError) as error:
         parser.error(str(error))
+    except OSError as error:  # a full disk, say; what was finished is kept
+        parser.error(f"{error.filename or 'output'}: {error.strerror or error}")
 
 
 def _prepare(
@@ -121,11 +123,12 @@ def _pretrain(
     from rich.console import Console
 
     from experiments.bert import records, results
-    from experiments.bert.pretrain import in_order, pretrain
+    from experiments.bert.pretrain import check_arms, in_order, pretrain
 
     out = writable_directory(parser, options.out)
     console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
     arms = in_order(study, options.arms or list(study.arms))
+    check_arms(study, arms)
     for number in options.seeds:
         for arm in arms:
             console.rule(f"arm {arm}, seed {number}", characters="-")

@@ -6,7 +6,7 @@ The defaults are the paper's where it states them (Tables 4 and 5) and BERT's wh
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from experiments.configuration import strict
@@ -25,6 +25,10 @@ __all__ = [
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""Names of arms are names of folders."""
 Grouping = Literal["pos", "frequency", "random"]
 
 
@@ -52,7 +56,7 @@ class Preparation:
     tagger: Literal["nltk", "gold"] = "nltk"
     """"gold" takes the tags of CoNLL-U input or of generated text."""
     processes: Positive = 1
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(config=strict, kw_only=True)
@@ -64,7 +68,7 @@ class Masking:
     """Masked pieces an instance at most; also the static width K of the batches."""
     duplicates: Positive = 10
     """Virtual copies of each instance, with different masks."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(config=strict, kw_only=True)
@@ -92,7 +96,7 @@ class Optimisation:
     learning_rate: Rate = 2e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 10_000
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     epsilon: Rate = 1e-6
     max_gradient_norm: Annotated[float, Field(ge=0)] = 0.0
     """0: no clipping (Table 4); BERT's code clips at 1."""
@@ -147,7 +151,7 @@ class FineTuning:
     learning_rate: Rate = 2e-5
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.06
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     epsilon: Rate = 1e-6
     max_gradient_norm: Annotated[float, Field(ge=0)] = 0.0
     """0: no clipping; BERT's code clips at 1."""
@@ -172,17 +176,20 @@ class BertStudy:
     model: ModelSize = field(default_factory=ModelSize)
     optimisation: Optimisation = field(default_factory=Optimisation)
     phases: tuple[Phase, ...] = (Phase(),)
-    arms: dict[str, Arm] = field(default_factory=dict)
+    arms: dict[ArmName, Arm] = field(default_factory=dict)
     grouping: Grouping = "pos"
     """Tasks by part of speech; or, of the same sizes, by word frequency or at random."""
     other_is_task: bool = False
     """Whether pieces outside the nine classes make a tenth task; else they have no loss."""
-    next_sentence: Literal["added", "task", "off"] = "added"
+    next_sentence: Annotated[
+        Literal["added", "task", "off"],
+        BeforeValidator(lambda value: "off" if value is False else value),  # as YAML reads off
+    ] = "added"
     """Next-sentence prediction: added with weight 1 outside the balancing, a task, or left out."""
     evaluate_every: Positive = 1000
     log_every: Positive = 50
     save_every: Positive = 1000
-    seed: int = 0
+    seed: Seed = 0
     fine_tuning: FineTuning = field(default_factory=FineTuning)
 
     @model_validator(mode="after")

@@ -61,17 +61,27 @@ class Prepared:
                     f"{self.folder / name} is missing; --data should be a folder that "
                     "`python -m experiments bert prepare` has finished"
                 )
-        found = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
-        if found.get("tag_table") != table_key():
+        if self._report.get("tag_table") != table_key():
             raise ConfigurationError(
-                f"{self.folder} was prepared with tag table {found.get('tag_table')!r}, the code "
-                f"has {table_key()!r}; prepare it again"
+                f"{self.folder} was prepared with tag table {self._report.get('tag_table')!r}, the "
+                f"code has {table_key()!r}; prepare it again"
             )
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The WordPiece tokenizer."""
-        return AutoTokenizer.from_pretrained(str(self.folder / "tokenizer"))
+        try:
+            found = AutoTokenizer.from_pretrained(str(self.folder / "tokenizer"))
+        except Exception as error:  # tokenizers raises nothing more special
+            raise ConfigurationError(
+                f"{self.folder / 'tokenizer'} cannot be loaded ({error}); prepare the text again"
+            ) from error
+        if len(found) != self._report.get("vocabulary"):
+            raise ConfigurationError(
+                f"{self.folder / 'tokenizer'} should have the {self._report.get('vocabulary')} "
+                f"pieces that the text was prepared with; found {len(found)}; prepare it again"
+            )
+        return found
 
     @property
     def record(self) -> dict[str, Any]:
@@ -87,7 +97,12 @@ class Prepared:
 
     def split(self, name: str) -> Dataset:
         """Instances of "train", "valid" or "test", as NumPy arrays."""
-        return load_from_disk(str(self.folder / name)).with_format("numpy")
+        try:
+            return load_from_disk(str(self.folder / name)).with_format("numpy")
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigurationError(
+                f"{self.folder / name} cannot be read ({error}); prepare the text again"
+            ) from error
 
     def has(self, split: str) -> bool:
         """Whether there is such a split."""
@@ -96,8 +111,20 @@ class Prepared:
     @cached_property
     def sequence_length(self) -> int:
         """Pieces of the longest instance the preparation allowed."""
-        report = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
-        return int(report["sequence_length"])
+        return int(self._report["sequence_length"])
+
+    @cached_property
+    def _report(self) -> dict[str, Any]:
+        path = self.folder / "report.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigurationError(f"{path}: {error}; prepare the text again") from error
+        if not isinstance(found, dict) or not isinstance(found.get("sequence_length"), int):
+            raise ConfigurationError(
+                f"{path} should state `sequence_length`; prepare the text again"
+            )
+        return found
 
     @cached_property
     def class_counts(self) -> NDArray[np.int64]:
@@ -170,8 +197,13 @@ def training_data(
     Args:
         study: the configuration.
         data: the prepared folder of phases that name none; others are beside it.
+
+    Raises:
+        ConfigurationError: a folder that cannot be used, phases of different vocabularies, or
+            instances longer than the model.
     """
     folders = [Prepared(phase_folder(phase, data)) for phase in study.phases]
+    _check_fitting(study, folders)
     steps = _phase_steps(study)
     parts, collators = [], []
     task_of_piece = grouping(study, folders[0])
@@ -235,6 +267,22 @@ def held_out_batches(
     """
     masking = _held_out_collator(study, prepared, PosGroups())
     return DataLoader(HeldOut(prepared.split(split)), batch_size=batch_size, collate_fn=masking)
+
+
+def _check_fitting(study: BertStudy, folders: Sequence[Prepared]) -> None:
+    """All phases have one vocabulary, and the model as many positions as instances need."""
+    first = folders[0]
+    for folder in folders:
+        if folder.tokenizer.get_vocab() != first.tokenizer.get_vocab():
+            raise ConfigurationError(
+                f"{folder.folder} and {first.folder} have different vocabularies; prepare one with "
+                f"--set preparation.vocabulary={first.folder / 'tokenizer'}"
+            )
+        if folder.sequence_length > study.model.positions:
+            raise ConfigurationError(
+                f"`model.positions` should be at least {folder.sequence_length}, the length of "
+                f"instances in {folder.folder}; found {study.model.positions}"
+            )
 
 
 def _held_out_collator(

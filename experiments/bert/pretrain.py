@@ -29,10 +29,10 @@ from experiments.bert.records import RESULT, read, run_folder
 from experiments.bert.runs import finished, provenance, record, start
 from experiments.configuration import ConfigurationError, dump
 from taskrobust import TaskRobustTrainer, create_balancer
-from taskrobust.balancers import Balancer
+from taskrobust.balancers import Balancer, NonFiniteRiskError
 from taskrobust.trainer import last_complete_checkpoint
 
-__all__ = ["in_order", "pretrain"]
+__all__ = ["check_arms", "in_order", "pretrain"]
 
 PACKAGES = ("torch", "transformers", "datasets", "nltk")
 """Whose versions are recorded."""
@@ -69,6 +69,7 @@ def pretrain(
             configuration.
     """
     folder = run_folder(out, arm, seed)
+    _check_reference(study, data, out, arm, seed)
     study = replace(study, grouping=study.arms[arm].grouping or study.grouping)
     configuration = _run_configuration(study, arm, data)
     known = finished(folder, configuration)
@@ -102,7 +103,13 @@ def pretrain(
         start(folder, configuration)
     began = time.time()
     resumed = last_complete_checkpoint(folder / "checkpoints")
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    except NonFiniteRiskError as error:
+        raise ConfigurationError(
+            f"arm {arm!r}, seed {seed}: training diverged ({error}); lower "
+            "`optimisation.learning_rate`, or set `optimisation.max_gradient_norm`"
+        ) from error
     trainer.save_model(str(folder / "model"))
     result: dict[str, Any] = {}
     if trainer.is_world_process_zero():
@@ -146,6 +153,7 @@ def in_order(study: BertStudy, arms: Sequence[str]) -> list[str]:
 
 def _run_configuration(study: BertStudy, arm: str, data: Path) -> str:
     """What a run depends on: the study with no other arms, and the text as it was prepared."""
+    study = replace(study, grouping=study.arms[arm].grouping or study.grouping)
     arms: dict[str, Arm] = {}
     name: str | None = arm
     while name is not None and name not in arms:
@@ -173,11 +181,47 @@ def _balancer(
         raise ConfigurationError(f"arm {name!r}: {error}") from error
 
 
+def check_arms(study: BertStudy, arms: Sequence[str]) -> None:
+    """Build the balancer of every arm, so that a wrong one is known before anything is trained.
+
+    Raises:
+        ConfigurationError: no arm, or a balancer or an option that cannot be used.
+    """
+    if not arms:
+        raise ConfigurationError("`arms` should have at least one arm; found none")
+    with torch.device("meta"):
+        model = PosBertForPreTraining(bert_config(study.model, 30_522))
+    for name in arms:
+        arm = study.arms[name]
+        grouping = arm.grouping or study.grouping
+        if arm.reference is not None and grouping != "pos":
+            raise ConfigurationError(
+                f"arm {name!r}: excess risks need tasks by part of speech; found grouping "
+                f"{grouping!r}"
+            )
+        names = task_names(
+            grouping,
+            other_is_task=study.other_is_task,
+            next_sentence_is_task=study.next_sentence == "task",
+        )
+        _balancer(name, replace(arm, reference=None), names, model, Path(), 0)
+
+
+def _check_reference(study: BertStudy, data: Path, out: Path, arm: str, seed: int) -> None:
+    """The reference of an arm has been run, with the same configuration."""
+    reference = study.arms[arm].reference
+    if reference is None:
+        return
+    folder = run_folder(out, reference, seed)
+    if finished(folder, _run_configuration(study, reference, data)) is None:
+        raise ConfigurationError(
+            f"{folder / RESULT} is missing; the reference arm has to be run first"
+        )
+
+
 def _reference_risks(folder: Path, names: list[str]) -> list[float]:
     """Held-out risks of a finished run, by task."""
     path = folder / RESULT
-    if not path.is_file():
-        raise ConfigurationError(f"{path} is missing; the reference arm has to be run first")
     valid = read(path)["valid"]
     risks = {name: each["value"] for name, each in valid["risks"].items()}
     risks["next sentence"] = valid["next_sentence"]

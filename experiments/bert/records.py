@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["AGGREGATES", "FEW", "RESULT", "RecordError", "collect", "read", "run_folder"]
+__all__ = ["AGGREGATES", "FEW", "RESULT", "RecordError", "collect", "read", "require", "run_folder"]
 
 RESULT = "result.json"
 """Name of the file that a finished run leaves in its folder."""
@@ -48,6 +48,23 @@ def collect(out: Path) -> list[dict[str, Any]]:
             )
         found.append(result)
     return sorted(found, key=lambda result: (result["arm"], result["seed"]))
+
+
+def require(result: dict[str, Any], *fields: str) -> None:
+    """Check that a record has fields that are about to be used.
+
+    Args:
+        result: the content of a ``result.json``.
+        fields: their names.
+
+    Raises:
+        RecordError: one is missing.
+    """
+    for field in fields:
+        if field not in result:
+            names = [str(result[key]) for key in ("arm", "task") if key in result]
+            run = "/".join([*names, f"seed-{result.get('seed')}"])
+            raise RecordError(f"{RESULT} of {run} has no {field!r}; remove it to run anew")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from experiments.bert.comparable import check_comparable
 from experiments.bert.records import AGGREGATES
 from experiments.bert.tags import TASKS
 
@@ -40,7 +41,11 @@ def rows(results: Sequence[dict[str, Any]], arms: Sequence[str], split: str) -> 
         results: from `experiments.bert.records.collect`.
         arms: names in the order of the table.
         split: "valid" or "test".
+
+    Raises:
+        RecordError: the results are of different studies.
     """
+    check_comparable(results)
     made = []
     for arm in arms:
         runs = [r for r in results if r["arm"] == arm and split in r]

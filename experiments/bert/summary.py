@@ -9,17 +9,19 @@ import yaml
 from rich.table import Table
 
 from experiments.bert import results
+from experiments.bert.comparable import check_comparable
 from experiments.bert.evaluation import Interval, differences, read_sums
 from experiments.bert.glue import results as glue
 from experiments.bert.glue.data_sizes import notes
 from experiments.bert.glue.origin import collect as collect_fine_tuned
-from experiments.bert.records import AGGREGATES, FEW, RecordError, collect, run_folder
+from experiments.bert.records import AGGREGATES, FEW, RecordError, collect, require, run_folder
 from experiments.bert.results import REFERENCE, arm_order
 from experiments.bert.tags import TASKS
 
 __all__ = ["Summary", "difference_rows", "summarise"]
 
 SPLITS = ("valid", "test")
+_PROVENANCE = ("command", "date", "versions")
 _TITLES = {**{name: name for name in TASKS}, **AGGREGATES}
 
 
@@ -42,8 +44,8 @@ def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
             none.
 
     Raises:
-        RecordError: there is no finished run of pre-training, a record is damaged, or fine-tuning
-            is of another pre-training.
+        RecordError: there is no finished run of pre-training, a record is damaged or lacks a field,
+            the runs are of different studies, or fine-tuning is of another pre-training.
     """
     runs = collect(pretrained)
     if not runs:
@@ -51,6 +53,9 @@ def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
             f"{pretrained} holds no finished run; `python -m experiments bert pretrain "
             f"--preset cpu --out {pretrained}` makes them"
         )
+    for run in runs:
+        require(run, *_PROVENANCE, "device", "seconds", "parameters", "configuration")
+    check_comparable(runs)
     arms = arm_order(runs)
     runs.sort(key=lambda run: (arms.index(run["arm"]), run["seed"]))
     tuned = _fine_tuned(finetuned, pretrained, runs)
@@ -94,27 +99,41 @@ def difference_rows(
 
     Returns:
         Nothing without a reference, or without another arm.
+
+    Raises:
+        RecordError: sums by instance are damaged, or not of the same masked pieces.
     """
     seeds = [run["seed"] for run in runs if run["arm"] == REFERENCE and split in run]
     columns: dict[str, list[dict[str, str]]] = {}
     for arm in arms:
         for run in runs:
             if run["arm"] == arm != REFERENCE and run["seed"] in seeds and split in run:
-                sums, reference = (
-                    read_sums(run_folder(pretrained, name, run["seed"]) / f"{split}.npz")
-                    for name in (arm, REFERENCE)
-                )
-                columns.setdefault(arm, []).append(_shown(differences(sums, reference), run[split]))
+                found = _differences(pretrained, arm, run["seed"], split)
+                columns.setdefault(arm, []).append(_shown(found, run[split]))
     if not columns:
         return []
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     for name, title in _TITLES.items():
         cells = [
-            "; ".join(each[name] for each in found if name in each) for found in columns.values()
+            "; ".join(each[name] for each in shown if name in each) for shown in columns.values()
         ]
         if any(cells):
             lines.append(f"| {title} | " + " | ".join(cell or "–" for cell in cells) + " |")
     return lines
+
+
+def _differences(pretrained: Path, arm: str, seed: int, split: str) -> dict[str, Interval]:
+    """Of an arm to the reference, with intervals."""
+    path, reference = (
+        run_folder(pretrained, name, seed) / f"{split}.npz" for name in (arm, REFERENCE)
+    )
+    try:
+        return differences(read_sums(path), read_sums(reference))
+    except ValueError as error:
+        raise RecordError(
+            f"{path} and {reference} should be of the same masked pieces, and are not; train them "
+            "with another --out each"
+        ) from error
 
 
 def _shown(found: dict[str, Interval], summary: dict[str, Any]) -> dict[str, str]:
@@ -137,6 +156,8 @@ def _fine_tuned(
         return []
     order = {arm: number for number, arm in enumerate(arm_order(runs))}
     found = collect_fine_tuned(folder, pretrained, runs)
+    for run in found:
+        require(run, *_PROVENANCE)
     return sorted(found, key=lambda run: (order.get(run["arm"], len(order)), str(run["date"])))
 
 

@@ -7,21 +7,23 @@ also wants WNLI.tsv and AX.tsv; take those of its sample.
 """
 
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.bert.glue.examples import TaskData
 from experiments.bert.glue.finetune import PREDICTIONS, Run
 from experiments.bert.glue.metrics import predictions
 from experiments.bert.glue.results import headline
 from experiments.bert.glue.tasks import GlueTask
+from experiments.bert.records import RecordError
 from taskrobust._files import write_atomically
 
-__all__ = ["answers", "export", "median_run"]
+__all__ = ["answers", "export", "kept_outputs", "median_run"]
 
 ABOUT = (
     "By task, the fine-tuning seed whose run the predictions are of: the run with the median dev "
@@ -40,6 +42,9 @@ def export(runs: Sequence[Run], results: Sequence[dict[str, Any]], out: Path) ->
 
     Returns:
         The folders written; none without test files.
+
+    Raises:
+        RecordError: the predictions of a run are missing or damaged.
     """
     groups: dict[tuple[Path, str], list[tuple[Run, dict[str, Any]]]] = {}
     for run, result in zip(runs, results, strict=True):
@@ -51,7 +56,7 @@ def export(runs: Sequence[Run], results: Sequence[dict[str, Any]], out: Path) ->
         number = median_run([headline(result) for _, result in members])
         run = members[number][0]
         folder.mkdir(parents=True, exist_ok=True)
-        _write(run.data, run.folder, folder)
+        _write(run, folder)
         exported.setdefault(folder, {})[name] = run.seed
     for folder, seeds in exported.items():
         content = json.dumps({"about": ABOUT, "seeds": seeds}, indent=1, ensure_ascii=False)
@@ -82,10 +87,42 @@ def answers(task: GlueTask, outputs: NDArray[np.floating], index: Sequence[str])
     return "\n".join(["index\tprediction", *lines]) + "\n"
 
 
-def _write(data: TaskData, run: Path, folder: Path) -> None:
-    with np.load(run / PREDICTIONS) as outputs:
-        for part in data.task.parts:
-            if part.name in data.test:
-                found = outputs[f"test {part.name}".strip()]
-                text = answers(data.task, found, data.test[part.name].index)
-                write_atomically(folder / f"{part.answers}.tsv", text)
+def kept_outputs(run: Run, split: str) -> dict[str, NDArray[np.floating]]:
+    """Outputs of the classifier ``[n, task.outputs]`` that a finished run kept, by part.
+
+    Args:
+        run: a finished one, with its data.
+        split: "dev" or "test".
+
+    Raises:
+        RecordError: the file is missing, damaged, or of other examples.
+    """
+    path = run.folder / PREDICTIONS
+    parts = run.data.dev if split == "dev" else run.data.test
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            found = {name: kept[f"{split} {name}".strip()] for name in parts}
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile, zlib.error, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise RecordError(f"{path} cannot be read ({reason}); {_anew(run)}") from error
+    for name, part in parts.items():
+        shape = (len(part), run.data.task.outputs)
+        if found[name].shape != shape:
+            raise RecordError(
+                f"{path} should hold outputs of shape {shape} of {split} {name}".rstrip()
+                + f"; found {found[name].shape}; {_anew(run)}"
+            )
+    return found
+
+
+def _anew(run: Run) -> str:
+    return f"remove {run.folder} to run it anew"
+
+
+def _write(run: Run, folder: Path) -> None:
+    outputs = kept_outputs(run, "test")
+    task = run.data.task
+    for part in task.parts:
+        if part.name in outputs:
+            text = answers(task, outputs[part.name], run.data.test[part.name].index)
+            write_atomically(folder / f"{part.answers}.tsv", text)

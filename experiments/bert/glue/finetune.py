@@ -41,6 +41,8 @@ __all__ = ["PREDICTIONS", "Run", "finetune", "plan", "steps"]
 
 PREDICTIONS = "predictions.npz"
 """Outputs of the classifier ``[n, outputs]`` by split."""
+MULTIPLE = 8
+"""Of which lengths of batches are multiples, for tensor cores."""
 PACKAGES = ("torch", "transformers", "tokenizers", "scikit-learn", "scipy")
 """Whose versions are recorded."""
 
@@ -134,7 +136,7 @@ def finetune(
         model,
         arguments,
         train_dataset=encoded["train"],
-        data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
+        data_collator=_collator(tokenizer, how.sequence_length, model.config),
         callbacks=list(callbacks),
     )
     trainer.remove_callback(PrinterCallback)
@@ -188,6 +190,15 @@ def _encoded(
         name: Encoded(each, tokenizer, how.sequence_length, whole_labels=whole)
         for name, each in splits.items()
     }
+
+
+def _collator(
+    tokenizer: PreTrainedTokenizerBase, length: int, config: Any
+) -> DataCollatorWithPadding:
+    """Pads to the longest of a batch, and further to what devices like if the model has room."""
+    positions = getattr(config, "max_position_embeddings", math.inf)
+    room = -(-length // MULTIPLE) * MULTIPLE <= positions
+    return DataCollatorWithPadding(tokenizer, pad_to_multiple_of=MULTIPLE if room else None)
 
 
 def _outputs(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -25,9 +24,6 @@ __all__ = ["Pretrained", "classifier", "find_models", "quiet", "tokenizer_of"]
 
 PADDINGS = (8, 16, 32, 64, 128)
 """Multiples to which vocabularies of published models are filled up."""
-
-_UNUSABLE = (OSError, ValueError, RuntimeError, KeyError, SafetensorError)
-"""What loading a missing, truncated or unfit checkpoint raises."""
 
 
 @dataclass(frozen=True)
@@ -173,11 +169,12 @@ def _config(path: str) -> Any:
 
 @contextmanager
 def _usable(model: Pretrained) -> Iterator[None]:
+    """For nothing but reading a model: whatever that raises is said in one line."""
     try:
         yield
     except ConfigurationError:
         raise
-    except _UNUSABLE as error:
+    except Exception as error:  # what damaged pickles and tokenizers raise is no closed set
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         raise ConfigurationError(
             f"--model {model.path}: cannot be loaded ({type(error).__name__}: {reason}); give a "

@@ -13,13 +13,25 @@ from experiments.bert.records import RESULT, RecordError, read, run_folder
 __all__ = ["collect", "digest"]
 
 _WEIGHTS = {".safetensors", ".bin"}
+_READ_BESIDE = {
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+}
+"""What else of a checkpoint decides what a model makes of text."""
 
 
 def digest(model: Path) -> str:
-    """Hash of the weights, the configuration and the vocabulary in a folder of a model."""
+    """Hash of the weights, the configuration and the tokenizer in a folder of a model."""
     found = hashlib.sha256()
     for path in sorted(model.iterdir()):
-        if path.suffix in _WEIGHTS or path.name in {"config.json", "vocab.txt"}:
+        if path.suffix in _WEIGHTS or path.name in _READ_BESIDE:
+            found.update(f"{path.name}\n".encode())
             with path.open("rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()[:16]
@@ -36,11 +48,13 @@ def collect(
         runs: the finished runs of `pretrained`.
 
     Raises:
-        RecordError: one is damaged, or of a model that `pretrained` does not hold.
+        RecordError: one is damaged, or of a model that `pretrained` does not hold, or two of a
+            task were fine-tuned differently: they would share a row of the table.
     """
     known = {(run["arm"], run["seed"]) for run in runs}
     identity = cache(digest)  # of large files, each needed by many records
     found = []
+    first: dict[str, tuple[Path, dict[str, Any]]] = {}
     for path in sorted(finetuned.rglob(RESULT)):
         result = read(path)
         if "task" not in result:
@@ -51,8 +65,34 @@ def collect(
                 f"models that {pretrained} holds; give the pre-training that it is of by "
                 "--pretrained, or another folder by --finetuned (a missing one: without GLUE)"
             )
+        how = _recipe(result)
+        _compare((path, how), first.setdefault(result["task"], (path, how)), result["task"])
         found.append(result)
     return found
+
+
+def _recipe(result: dict[str, Any]) -> dict[str, Any]:
+    """How a run was fine-tuned; runs of a table may differ in model and data, and in nothing else.
+
+    The seed is none of the configuration.
+    """
+    content = yaml.safe_load(result["configuration"])
+    return {name: value for name, value in content.items() if name not in {"model", "data"}}
+
+
+def _compare(
+    one: tuple[Path, dict[str, Any]], other: tuple[Path, dict[str, Any]], task: str
+) -> None:
+    """Refuse two runs of a task that were fine-tuned differently."""
+    (path, how), (first, reference) = one, other
+    for name in {**reference, **how}:
+        values = [each.get(name, "nothing") for each in (reference, how)]
+        if values[0] != values[1]:
+            raise RecordError(
+                f"runs of {task} in one table should be fine-tuned alike; found `{name}` "
+                f"{values[0]} in {first.parent} and {values[1]} in {path.parent}; remove one, or "
+                "give each kind a folder of its own"
+            )
 
 
 def _belongs(

@@ -1,11 +1,12 @@
 """A GLUE task from a folder, a zip, or the Hub; all of it is checked while it is read."""
 
+import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO
 
 from experiments.bert.glue.examples import Examples, TaskData
@@ -15,7 +16,15 @@ from experiments.configuration import ConfigurationError
 
 __all__ = ["read_task"]
 
-_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+_DAMAGED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    UnicodeDecodeError,  # names of members
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 """What reading a truncated, damaged or encrypted archive raises."""
 
 
@@ -25,11 +34,12 @@ def read_task(task: GlueTask, data: Path) -> TaskData:
     Args:
         task: one of `TASKS`.
         data: a folder with ``TASK/train.tsv`` … or ``TASK.zip``, or a zip of such folders; TASK is
-            the task's title ("SST-2") or name ("sst2"), in any case. Test files may be missing.
+            the task's title ("SST-2") or name ("sst2"), in any case. Test files may be missing. A
+            folder is taken before a zip of the same task, which it was unpacked from.
 
     Raises:
-        ConfigurationError: files are missing, damaged, or hold something else; the message names
-            file, line and value.
+        ConfigurationError: files are missing, damaged, hold something else, or are there twice;
+            the message names file, line and value.
     """
     files = _find(task, data)
     dev, test = {}, {}
@@ -76,21 +86,43 @@ def _find(task: GlueTask, data: Path) -> _Files:
     if data.is_file():
         return _in_zip(task, data)
     entries = sorted(data.iterdir())
-    for folder in (each for each in entries if each.is_dir() and _means(each.name, task)):
-        return _Files(folder, {each.name: each.name for each in folder.glob("*.tsv")})
-    for archive in (each for each in entries if each.suffix == ".zip" and _means(each.stem, task)):
-        return _in_zip(task, archive)
+    folders = [each for each in entries if each.is_dir() and _means(each.name, task)]
+    if folders:
+        _single(folders, data, task)
+        return _Files(folders[0], {each.name: each.name for each in folders[0].glob("*.tsv")})
+    archives = [each for each in entries if each.suffix == ".zip" and _means(each.stem, task)]
+    if archives:
+        _single(archives, data, task)
+        return _in_zip(task, archives[0])
     raise ConfigurationError(f"--data {data}: holds no {task.title}; {_wanted(task)}")
 
 
 def _in_zip(task: GlueTask, path: Path) -> _Files:
     with _undamaged(path), zipfile.ZipFile(path) as archive:
         paths = [PurePosixPath(name) for name in archive.namelist()]
-    own = [each for each in paths if _means(each.parent.name, task) and each.suffix == ".tsv"]
-    members = {each.name: str(each) for each in own}
-    if not members:
+    own = [each for each in paths if _means(each.parent.name, task) and _is_table(each)]
+    if not own:
         raise ConfigurationError(f"{path}: holds no {task.title}/train.tsv; {_wanted(task)}")
+    _single(sorted({each.parent for each in own}), path, task)
+    members: dict[str, str] = {}
+    for each in own:
+        if each.name in members:
+            raise ConfigurationError(f"{path}: holds {each} twice; pack the file again")
+        members[each.name] = str(each)
     return _Files(path, members)
+
+
+def _is_table(path: PurePosixPath) -> bool:
+    """Whether a member is a TSV file; those of macOS that describe one are not."""
+    return path.suffix == ".tsv" and not path.name.startswith(".")
+
+
+def _single(places: Sequence[PurePath], within: Path, task: GlueTask) -> None:
+    """Refuse several places of a task: which one is meant is unknown."""
+    if len(places) > 1:
+        raise ConfigurationError(
+            f"{within}: holds {task.title} more than once, in {places[0]} and {places[1]}; keep one"
+        )
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from experiments.bert.configuration import FineTuning
 from experiments.bert.glue import results
 from experiments.bert.glue.data_sizes import GENERATED, described, notes
 from experiments.bert.glue.examples import TaskData
-from experiments.bert.glue.export import export
-from experiments.bert.glue.finetune import PREDICTIONS, Run, finetune, plan, steps
+from experiments.bert.glue.export import export, kept_outputs
+from experiments.bert.glue.finetune import Run, finetune, plan, steps
 from experiments.bert.glue.generated import write_generated
 from experiments.bert.glue.hub import load_task
 from experiments.bert.glue.metrics import predictions
@@ -59,6 +59,7 @@ def fine_tune_all(
 
     Raises:
         ConfigurationError: data, models or configuration cannot be used.
+        RecordError: the record or the predictions of a finished run are damaged.
     """
     found = find_models(models)
     read = read_all(how, data, out)
@@ -135,9 +136,8 @@ def _about(made: Sequence[dict[str, Any]], command: str) -> str:
 
 def _is_constant(run: Run) -> bool:
     """Whether a run predicts the same for all examples of a dev part, up to 0.001 of a score."""
-    with np.load(run.folder / PREDICTIONS) as outputs:
-        parts = [outputs[f"dev {name}".strip()] for name in run.data.dev]
-    return any(np.ptp(predictions(run.data.task, part)) < 1e-3 for part in parts)
+    parts = kept_outputs(run, "dev")
+    return any(np.ptp(predictions(run.data.task, part)) < 1e-3 for part in parts.values())
 
 
 def _line(result: dict[str, Any]) -> str:

@@ -22,6 +22,13 @@ from experiments.bert.preparation import annotate, pairs
 from experiments.bert.preparation.annotate import Annotator
 from experiments.bert.preparation.blocks import map_in_blocks
 from experiments.bert.preparation.corpus import Corpus
+from experiments.bert.preparation.destination import (
+    RECORD,
+    is_finished,
+    partial_folder,
+    resolved,
+    work_folder,
+)
 from experiments.bert.preparation.documents import Document
 from experiments.bert.preparation.identity import cache_key, identity, versions
 from experiments.bert.preparation.pairs import PairMaker
@@ -38,8 +45,6 @@ __all__ = ["BLOCK", "prepare"]
 
 BLOCK = 250_000
 """Words that are tagged before they are kept: what an interruption can cost at most."""
-
-_RECORD = "preparation.yaml"
 
 
 def prepare(
@@ -58,7 +63,8 @@ def prepare(
     Args:
         preparation: the configuration.
         data: folder of the text, for source "local"; a folder ``nltk_data`` in it is found, too.
-        out: folder to be made; a finished preparation of the same is left as it is.
+        out: folder to be made, or an empty one; of a symbolic link, what it points to. A finished
+            preparation of the same is left as it is.
         block: see `BLOCK`; more, where that would make over 256 blocks.
         stages: shows the progress; on standard error if None.
 
@@ -82,12 +88,13 @@ def prepare(
     tagger_named(preparation.tagger)
     where = sources(preparation, data)
     given = load_wordpiece(preparation.vocabulary) if preparation.vocabulary else None
+    place = resolved(out)
     found = identity(where, given)
-    if _is_finished(out, found):
-        shutil.rmtree(_partial(out), ignore_errors=True)
+    if is_finished(out, found):
+        shutil.rmtree(partial_folder(place), ignore_errors=True)
         stages.console.print(f"{out}: prepared already", soft_wrap=True)
         return out
-    work = _work_folder(out, cache_key(found))
+    work = work_folder(place, cache_key(found))
     run = _Run(preparation, work, nltk_data, block, stages)
     try:
         with without_other_bars():
@@ -95,9 +102,9 @@ def prepare(
     except ConfigurationError:  # once it is corrected, nothing of this can be used
         shutil.rmtree(work.parent)
         raise
-    if out.is_dir():
-        out.rmdir()
-    (work / "result").rename(out)
+    if place.is_dir():
+        place.rmdir()
+    (work / "result").rename(place)
     shutil.rmtree(work.parent)
     stages.console.print(class_shares(json.loads((out / "report.json").read_text("utf-8"))))
     stages.console.print(f"report in {out / 'report.md'}", highlight=False, soft_wrap=True)
@@ -143,7 +150,7 @@ class _Run:
             every.save_to_disk(str(result / name))
         tokenizer.save_pretrained(str(result / "tokenizer"))
         record = yaml.safe_dump({**found, "versions": versions()}, sort_keys=False)
-        (result / _RECORD).write_text(record, encoding="utf-8")
+        (result / RECORD).write_text(record, encoding="utf-8")
         (result / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         (result / "report.md").write_text(to_markdown(report), encoding="utf-8")
 
@@ -240,48 +247,3 @@ def _words(documents: Dataset) -> NDArray[np.int64]:
     """Words of each document."""
     words: NDArray[np.int64] = documents.with_format("numpy")["words"][:]
     return words
-
-
-def _is_finished(out: Path, found: dict[str, Any]) -> bool:
-    """Whether `out` is a finished preparation of the same.
-
-    Raises:
-        ConfigurationError: it is something else.
-    """
-    if not out.exists():
-        return False
-    if not out.is_dir():
-        raise ConfigurationError(f"--out: {out} is no folder; choose another")
-    if not any(out.iterdir()):
-        return False
-    record = out / _RECORD
-    if not record.is_file():
-        raise ConfigurationError(f"--out: {out} holds something else; choose another folder")
-    recorded = yaml.safe_load(record.read_text(encoding="utf-8"))
-    differing = sorted(name for name in found if recorded.get(name) != found[name])
-    if differing:
-        raise ConfigurationError(
-            f"--out: {out} was prepared from something else (see {', '.join(differing)} in "
-            f"{_RECORD}); choose another folder, or remove this one"
-        )
-    return True
-
-
-def _partial(out: Path) -> Path:
-    return out.parent / f".{out.name}.partial"
-
-
-def _work_folder(out: Path, key: str) -> Path:
-    """The folder of this preparation; those of other ones for the same `out` are removed."""
-    partial = _partial(out)
-    for other in partial.glob("*"):
-        if other.name != key:
-            shutil.rmtree(other)
-    work = (partial / key).resolve()
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"--out: cannot write beside {out} ({error.strerror}); choose another folder"
-        ) from error
-    return work

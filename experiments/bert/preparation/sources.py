@@ -14,7 +14,7 @@ from experiments.bert.configuration import Preparation
 from experiments.bert.preparation.documents import Document, TaggedSentence
 from experiments.bert.preparation.generated import generated_documents
 from experiments.bert.preparation.hub import HubTexts
-from experiments.bert.preparation.text import find_files, read_documents
+from experiments.bert.preparation.text import check_no_copies, find_files, read_documents
 from experiments.configuration import ConfigurationError
 
 __all__ = ["FEATURES", "LONGEST", "SPLITS", "Sources", "read_splits", "sources"]
@@ -22,7 +22,8 @@ __all__ = ["FEATURES", "LONGEST", "SPLITS", "Sources", "read_splits", "sources"]
 SPLITS = ("train", "valid", "test")
 
 LONGEST = 1000
-"""Sentences of a document; a longer one, as a book without blank lines, counts as several."""
+"""Sentences of a row; a longer document, as a book without blank lines, has several, which pairs
+of sentences take for documents of their own, but which are held out together."""
 
 FEATURES = Features(
     {
@@ -31,10 +32,11 @@ FEATURES = Features(
         "tags": List(List(Value("string"))),
         "paragraphs": Value("bool"),
         "words": Value("int64"),
+        "document": Value("int64"),
     }
 )
 """Columns of documents: raw sentences (or paragraphs), starts and ends and Penn tags of their
-tokens where known (else no rows), and words between white space."""
+tokens where known (else no rows), words between white space, and number of the document."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,10 @@ def read_splits(
         Documents by split, with columns `FEATURES`.
 
     Raises:
-        ConfigurationError: text that cannot be read, has no tags though gold tags are asked for, or
-            too few documents.
+        ConfigurationError: text that cannot be read, is there twice, has no tags though gold tags
+            are asked for, or too few documents.
     """
+    check_no_copies(list(chain.from_iterable(where.files.values())), where.folder)
     given = ["train", *(name for name in SPLITS[1:] if where.files.get(name))]
     found = {name: _on_disk(where, name, work, read) for name in given}
     for name, documents in found.items():
@@ -129,12 +132,13 @@ def _on_disk(
 
     def rows() -> Iterator[dict[str, Any]]:
         empty = True
-        for document in read(split, where.documents(split)):
+        for number, document in enumerate(read(split, where.documents(split))):
             if gold:
                 _check_tags(document)
             for begin in range(0, len(document.sentences), LONGEST):
                 empty = False
-                yield _row(document.sentences[begin : begin + LONGEST], document.paragraphs)
+                part = document.sentences[begin : begin + LONGEST]
+                yield _row(part, document.paragraphs, number)
         if empty:
             raise ConfigurationError(f"the {split} text has no sentence; check `preparation`")
 
@@ -149,7 +153,7 @@ def _on_disk(
         raise
 
 
-def _row(sentences: tuple[TaggedSentence, ...], paragraphs: bool) -> dict[str, Any]:
+def _row(sentences: tuple[TaggedSentence, ...], paragraphs: bool, number: int) -> dict[str, Any]:
     tagged = any(sentence.tagged for sentence in sentences)
     return {
         "sentences": [sentence.text for sentence in sentences],
@@ -157,13 +161,17 @@ def _row(sentences: tuple[TaggedSentence, ...], paragraphs: bool) -> dict[str, A
         "tags": [each.tags for each in sentences] if tagged else [],
         "paragraphs": paragraphs,
         "words": sum(len(sentence.text.split()) for sentence in sentences),
+        "document": number,
     }
 
 
 def _held_out(found: dict[str, Dataset], preparation: Preparation) -> dict[str, Dataset]:
-    """Take the splits without text from the training documents, drawn by the seed."""
+    """Take the splits without text from the training documents, whole ones, drawn by the seed."""
     missing = [name for name in SPLITS[1:] if name not in found]
-    total = len(found["train"])
+    train = found["train"]
+    # Rows of a long document are of one book, of which no part is trained on and another held out.
+    numbers, of_row = np.unique(train.with_format("numpy")["document"][:], return_inverse=True)
+    total = len(numbers)
     size = max(2, round(preparation.held_out * total)) if preparation.held_out > 0 else 0
     if size == 0 and "valid" in missing:
         raise ConfigurationError(
@@ -175,14 +183,16 @@ def _held_out(found: dict[str, Dataset], preparation: Preparation) -> dict[str, 
     if total < size * len(missing) + 2:
         raise ConfigurationError(
             f"`preparation.held_out` of {total} documents should leave two for training, besides "
-            f"{size} each for {' and '.join(missing)}; give more documents, or files for "
-            f"`preparation.{missing[0]}`"
+            f"{size} each for {' and '.join(missing)}; separate documents by blank lines, give "
+            f"more, or files for `preparation.{missing[0]}`"
         )
     order = np.random.default_rng([preparation.seed, total]).permutation(total)
     parts = np.split(order, [size * n for n in range(1, len(missing) + 1)])
-    train = found["train"]
-    split = dict(zip([*missing, "train"], parts, strict=True))
-    return {**found, **{name: train.select(np.sort(chosen)) for name, chosen in split.items()}}
+    split = {
+        name: train.select(np.flatnonzero(np.isin(of_row, chosen)))
+        for name, chosen in zip([*missing, "train"], parts, strict=True)
+    }
+    return {**found, **split}
 
 
 def _check_disjoint(files: dict[str, tuple[Path, ...]]) -> None:

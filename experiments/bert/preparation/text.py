@@ -5,20 +5,23 @@ Text has one sentence a line and a blank line between documents; CoNLL-U has gol
 """
 
 import gzip
+import hashlib
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path, PurePath
-from typing import IO
+from typing import IO, TypeVar
 
 from experiments.bert.preparation.conllu import conllu_documents
 from experiments.bert.preparation.documents import Document, TaggedSentence
 from experiments.configuration import ConfigurationError
 
-__all__ = ["NLTK_DATA", "find_files", "read_documents"]
+__all__ = ["NLTK_DATA", "check_no_copies", "find_files", "read_documents"]
+
+T = TypeVar("T")
 
 NLTK_DATA = "nltk_data"
 """Folder of NLTK's models and word lists, which may lie beside the text and is none."""
@@ -31,8 +34,23 @@ ARCHIVES = (".gz", ".xz", ".zip")
 LONGEST = 100_000
 """Characters of a line; what is longer is no sentence."""
 
-_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
+_LONGEST_BYTES = 4 * LONGEST + 8
+"""What is read of a line at most: a character has up to four bytes; a byte order mark, a line end.
+"""
+
+_DAMAGED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    UnicodeDecodeError,  # names of members
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 """What reading a truncated, damaged or encrypted archive raises."""
+
+
+_LINES = "text should have one sentence a line, and a blank line between documents"
 
 
 def find_files(folder: Path, patterns: Sequence[str], field: str) -> tuple[Path, ...]:
@@ -64,12 +82,40 @@ def read_documents(files: Sequence[Path], folder: Path) -> Iterator[Document]:
         ConfigurationError: bytes that are not UTF-8, a damaged archive, lines that are no
             sentences, faulty CoNLL-U; the message names file and line.
     """
+    return _read(files, folder, _documents)
+
+
+def check_no_copies(files: Sequence[Path], folder: Path) -> None:
+    """Refuse text that is there twice: one copy could be trained on and the other held out.
+
+    Args:
+        files: from `find_files`, of all splits.
+        folder: names in the message are relative to it.
+
+    Raises:
+        ConfigurationError: two files, or members of archives, that are not empty have the same
+            content once uncompressed; an archive is damaged.
+    """
+    seen: dict[bytes, str] = {}
+    for name, digest in _read(files, folder, _digest):
+        if digest in seen:
+            raise ConfigurationError(
+                f"{seen[digest]} and {name} have the same content; held-out text should not be "
+                "trained on: remove one, or name the files of `preparation.train` one by one"
+            )
+        seen[digest] = name
+
+
+def _read(
+    files: Sequence[Path], folder: Path, read: Callable[[IO[bytes], str, bool], Iterator[T]]
+) -> Iterator[T]:
+    """What a function of bytes, name and whether it is CoNLL-U yields for each text of files."""
     for path in files:
         name = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
         try:
             with _members(path) as members:
                 for member, stream in members:
-                    yield from _documents(stream, f"{name}{member}", _is_conllu(path, member))
+                    yield from read(stream, f"{name}{member}", _is_conllu(path, member))
         except _DAMAGED as error:
             raise ConfigurationError(
                 f"{path}: cannot be read to its end ({type(error).__name__}: {error}); fetch or "
@@ -140,6 +186,13 @@ def _opened(archive: zipfile.ZipFile, names: Sequence[str]) -> Iterator[tuple[st
             yield f"/{name}", stream
 
 
+def _digest(stream: IO[bytes], name: str, is_conllu: bool) -> Iterator[tuple[str, bytes]]:  # noqa: ARG001
+    """Name and digest of a text that is not empty."""
+    digest = hashlib.file_digest(stream, "sha256").digest()  # type: ignore[arg-type]
+    if digest != hashlib.sha256().digest():
+        yield name, digest
+
+
 def _documents(stream: IO[bytes], name: str, is_conllu: bool) -> Iterator[Document]:
     lines = _decoded(stream, name)
     return conllu_documents(lines, name) if is_conllu else _text_documents(lines, name)
@@ -147,7 +200,11 @@ def _documents(stream: IO[bytes], name: str, is_conllu: bool) -> Iterator[Docume
 
 def _decoded(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
     """Line numbers from 1, and lines without white space around them."""
-    for number, line in enumerate(stream, start=1):
+    for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_BYTES), b""), start=1):
+        if len(line) >= _LONGEST_BYTES and not line.endswith(b"\n"):
+            raise ConfigurationError(
+                f"{name}, line {number}: at least {_LONGEST_BYTES:,} bytes in a line; {_LINES}"
+            )
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -164,8 +221,7 @@ def _text_documents(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Doc
     for number, line in chain(lines, [(0, "")]):
         if len(line) > LONGEST:
             raise ConfigurationError(
-                f"{name}, line {number}: {len(line):,} characters in a line; text should have one "
-                "sentence a line, and a blank line between documents"
+                f"{name}, line {number}: {len(line):,} characters in a line; {_LINES}"
             )
         if line:
             first = first if sentences else number

@@ -7,6 +7,13 @@ import torch
 from experiments.bert import pretrain as pretraining
 from experiments.bert.model import PosBertForPreTraining
 
+MORE = (
+    "arms.group-dro={balancer: group-dro}",
+    "arms.gradnorm={balancer: gradnorm}",
+    "arms.uncertainty={balancer: uncertainty}",
+    "arms.dwa={balancer: dwa, options: {window: 2}}",
+)
+
 
 class Recorded:
     """What every training saw, by the folder of the run."""

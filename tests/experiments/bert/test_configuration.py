@@ -155,3 +155,25 @@ def test_ones_own_preset_can_start_from_ours_or_from_a_neighbour(tmp_path):
     assert study.masking == smoke.masking
     written(tmp_path, "masking: {max_predictions: 3}\nmodel: {hidden: 48}", "smoke")
     assert load(BertStudy, own, study="bert").masking.max_predictions == 3
+
+
+@pytest.mark.parametrize("name", ["minimax/3", "../escaped", ".hidden", ""])
+def test_names_of_arms_are_names_of_folders(tmp_path, name):
+    with pytest.raises(ConfigurationError, match=r"`arms\."):
+        load(BertStudy, written(tmp_path, f"arms: {{{name!r}: {{balancer: average}}}}"))
+
+
+def test_off_is_what_yaml_reads_as_false(tmp_path):
+    assert load(BertStudy, written(tmp_path, "next_sentence: off")).next_sentence == "off"
+    study = load(BertStudy, written(tmp_path, ""), ["next_sentence=off"])
+    assert study.next_sentence == "off"
+    with pytest.raises(ConfigurationError, match="`next_sentence`"):
+        load(BertStudy, written(tmp_path, "next_sentence: on"))
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=-1", "masking.seed=-1", "optimisation.betas=[0.9, 1.5]"]
+)
+def test_seeds_and_decays_out_of_range_are_refused(tmp_path, override):
+    with pytest.raises(ConfigurationError, match=override.split("=")[0]):
+        load(BertStudy, written(tmp_path, ""), [override])

@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,3 +179,51 @@ def test_phases_have_the_nearest_whole_steps_and_all_of_them(
     instances, _, _ = training_data(study, prepared_folder)
     assert [len(part) // 8 for part in instances.datasets] == expected
     assert len(instances) == 8 * steps
+
+
+@pytest.fixture
+def copied(prepared_folder, tmp_path):
+    return Path(shutil.copytree(prepared_folder, tmp_path / "prepared"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("report.json", b"{", r"report\.json: .*prepare the text again"),
+        ("report.json", b"[]", r"report\.json should state `sequence_length`"),
+        ("preparation.yaml", b"a: [", r"preparation\.yaml: "),
+        ("preparation.yaml", b"", r"preparation\.yaml should be a mapping"),
+        ("tokenizer/tokenizer.json", b"{", r"tokenizer cannot be loaded"),
+        ("train/data-00000-of-00001.arrow", b"x", r"train cannot be read"),
+    ],
+)
+def test_a_damaged_folder_is_named(copied, tiny, name, content, message):
+    (copied / name).write_bytes(content)
+    with pytest.raises(ConfigurationError, match=message):
+        training_data(tiny(), copied) and Prepared(copied).record
+
+
+def test_the_tokenizer_is_that_of_the_preparation(copied, tiny):
+    path = copied / "report.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**report, "vocabulary": 7}), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="should have the 7 pieces"):
+        training_data(tiny(), copied)
+
+
+def test_phases_have_one_vocabulary(prepared_folder, copied, tiny):
+    path = copied / "tokenizer" / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
+    one, other = list(vocabulary)[-2:]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    shutil.copytree(prepared_folder, copied.parent / "first")
+    phases = "phases=[{share: 0.5, data: first}, {share: 0.5, data: prepared}]"
+    with pytest.raises(ConfigurationError, match="different vocabularies"):
+        training_data(tiny(phases), copied)
+
+
+def test_instances_fit_the_model(prepared_folder, tiny):
+    with pytest.raises(ConfigurationError, match=r"`model\.positions` should be at least 32"):
+        training_data(tiny("model.positions=31"), prepared_folder)

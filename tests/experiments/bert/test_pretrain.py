@@ -13,11 +13,11 @@ from experiments.bert import pretrain as pretraining
 from experiments.bert.data import Prepared, held_out_batches, training_data
 from experiments.bert.evaluation import class_sums
 from experiments.bert.model import PosBertForPreTraining
-from experiments.bert.pretrain import in_order, pretrain
+from experiments.bert.pretrain import check_arms, in_order, pretrain
 from experiments.bert.records import RESULT, run_folder
 from experiments.bert.tags import CLASSES, TASKS
 from experiments.configuration import ConfigurationError, dump
-from tests.experiments.bert.runs import Recorded, losses, same, weights
+from tests.experiments.bert.runs import MORE, Recorded, losses, same, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -175,8 +175,9 @@ def test_the_reference_is_of_the_same_seed(finished, tmp_path, tiny, prepared_fo
 
 def test_excess_risks_need_tasks_by_part_of_speech(finished, tmp_path, tiny, prepared_folder):
     shutil.copytree(finished[0] / "average", tmp_path / "average")
+    study = tiny("arms.excess.grouping=random")
     with pytest.raises(ConfigurationError, match="no held-out risk of random 1"):
-        pretrain(tiny("grouping=random"), prepared_folder, tmp_path, "excess", 0)
+        pretrain(study, prepared_folder, tmp_path, "excess", 0)
 
 
 def test_weights_of_the_excess_arm_follow_risks_minus_those_of_the_reference(finished):
@@ -267,3 +268,37 @@ def test_the_last_evaluation_of_training_is_that_of_the_result(finished):
             if name in result["valid"]["risks"]:
                 expected = result["valid"]["risks"][name]["value"]
                 assert last[f"eval_risk/{name}"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_reference_of_another_configuration_is_refused(finished, tiny, prepared_folder, tmp_path):
+    shutil.copytree(run_folder(finished[0], "average", 0), run_folder(tmp_path, "average", 0))
+    longer = tiny("optimisation.steps=9")
+    with pytest.raises(ConfigurationError, match=r"average.seed-0 holds a run of another config"):
+        pretrain(longer, prepared_folder, tmp_path, "excess", 0)
+    assert not run_folder(tmp_path, "excess", 0).exists()
+
+
+def test_divergence_is_told_with_a_remedy(tiny, prepared_folder, tmp_path):
+    study = tiny("optimisation.learning_rate=1e30", "optimisation.warmup_steps=0")
+    with pytest.raises(ConfigurationError, match=r"arm 'minimax', seed 0: training diverged"):
+        pretrain(study, prepared_folder, tmp_path, "minimax", 0)
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("{balancer: nothing}", r"arm 'bad': .*nothing"),
+        ("{balancer: minimax, options: {alpha: -1}}", r"arm 'bad': .*-1"),
+        ("{balancer: dwa, options: {colour: red}}", r"arm 'bad': .*colour"),
+        ("{balancer: minimax, reference: average, grouping: random}", r"arm 'bad': excess risks"),
+    ],
+)
+def test_a_wrong_arm_is_known_before_anything_is_trained(tiny, arm, message):
+    with pytest.raises(ConfigurationError, match=message):
+        check_arms(tiny(f"arms.bad={arm}"), ["average", "bad"])
+    check_arms(tiny(*MORE), ["average", "excess", "gradnorm", "dwa"])
+
+
+def test_a_study_without_arms_is_refused(tiny):
+    with pytest.raises(ConfigurationError, match="at least one arm"):
+        check_arms(tiny(), [])

@@ -5,16 +5,9 @@ import pytest
 from experiments.bert import pretrain as pretraining
 from experiments.bert.pretrain import pretrain
 from experiments.bert.records import RESULT, run_folder
-from tests.experiments.bert.runs import losses, same, weights
+from tests.experiments.bert.runs import MORE, losses, same, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-MORE = (
-    "arms.group-dro={balancer: group-dro}",
-    "arms.gradnorm={balancer: gradnorm}",
-    "arms.uncertainty={balancer: uncertainty}",
-    "arms.dwa={balancer: dwa, options: {window: 2}}",
-)
 
 
 class StoppedError(Exception):

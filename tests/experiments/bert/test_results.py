@@ -25,7 +25,7 @@ def summary(seed, empty=()):
 def saved(out, arm, seed, **splits):
     folder = run_folder(out, arm, seed)
     folder.mkdir(parents=True)
-    content = {"arm": arm, "seed": seed, **splits}
+    content = {"arm": arm, "seed": seed, "configuration": "seed: 0\n", **splits}
     (folder / RESULT).write_text(json.dumps(content), encoding="utf-8")
     return json.loads(json.dumps(content))
 

@@ -178,11 +178,11 @@ def test_the_page_says_what_the_runs_have_in_common(study, tiny):
     assert shown["model"]["hidden"] == tiny().model.hidden
     path = run_folder(study / "pretrained", "early", 0) / RESULT
     result = json.loads(path.read_text())
-    other = dump(tiny("model.hidden=32", "arms={early: {balancer: average}}"))
-    path.write_text(json.dumps({**result, "configuration": other}))
+    other = dump(tiny("log_every=3", "arms={early: {balancer: average}}"))
+    path.write_text(json.dumps({**result, "configuration": other + "# prepared text\n"}))
     text = summary(study / "pretrained").markdown
     shown = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
-    assert "model" not in shown
+    assert "log_every" not in shown
     assert shown["masking"]["max_predictions"] == tiny().masking.max_predictions
 
 
@@ -195,3 +195,43 @@ def test_a_folder_without_runs_and_damaged_sums_are_named(study, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RecordError, match=r"minimax.seed-1.valid\.npz should hold sums"):
         summary(study / "pretrained")
+
+
+def changed(study, arm, **fields):
+    """Change fields of the record of an arm's first run; None removes one."""
+    path = run_folder(study / "pretrained", arm, 0) / RESULT
+    result = {**json.loads(path.read_text()), **fields}
+    kept = {name: value for name, value in result.items() if value is not None}
+    path.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def test_runs_of_different_studies_are_refused(study, tiny):
+    other = dump(tiny("model.hidden=32", "arms={minimax: {balancer: average}}"))
+    changed(study, "minimax", configuration=other)
+    with pytest.raises(RecordError, match=r"`model.hidden` is 16 .* 32 .* another --out"):
+        summary(study / "pretrained")
+
+
+def test_sums_of_other_masked_pieces_are_refused(study):
+    path = run_folder(study / "pretrained", "early", 1) / "valid.npz"
+    sums = read_sums(path)
+    write_sums(ClassSums(sums.sums, sums.counts + 1, sums.next_sentence), path)
+    with pytest.raises(RecordError, match=r"early.seed-1.valid.npz and .*same masked pieces"):
+        summary(study / "pretrained")
+
+
+@pytest.mark.parametrize("field", ["date", "command", "versions", "device", "configuration"])
+def test_a_record_that_lacks_a_field_is_named(study, field):
+    changed(study, "early", **{field: None})
+    with pytest.raises(RecordError, match=rf"early/seed-0 has no '{field}'"):
+        summary(study / "pretrained")
+
+
+def test_a_record_of_fine_tuning_without_a_date_is_named(study):
+    fine_tuned(study / "finetuned", "early", 0, 0.5)
+    path = study / "finetuned" / "early" / "rte" / "seed-0" / RESULT
+    result = json.loads(path.read_text())
+    del result["date"]
+    path.write_text(json.dumps(result))
+    with pytest.raises(RecordError, match="early/rte/seed-0 has no 'date'"):
+        summary(study / "pretrained", study / "finetuned")

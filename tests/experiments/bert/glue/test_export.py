@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from experiments.bert.glue.examples import Examples
-from experiments.bert.glue.export import answers, export, median_run
+from experiments.bert.glue.export import answers, export, kept_outputs, median_run
 from experiments.bert.glue.finetune import PREDICTIONS, Run
 from experiments.bert.glue.models import Pretrained
 from experiments.bert.glue.tasks import TASKS
+from experiments.bert.records import RecordError
 
 OUTPUTS = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [0.0, 1.0, 4.0]])
 
@@ -97,6 +98,39 @@ def test_mnli_has_two_files(tmp_path, small):
     (folder,) = export([run], [{"task": "mnli", "dev": dev}], tmp_path / "out")
     found = {path.stem: lines(Path(path).read_text())[1] for path in folder.glob("*.tsv")}
     assert found == {"MNLI-m": ("31", "entailment"), "MNLI-mm": ("31", "contradiction")}
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda data: data[:-30], "cannot be read .BadZipFile"),
+        (lambda data: b"", "cannot be read .EOFError"),
+        (lambda data: b"no archive", "cannot be read .ValueError"),
+        (lambda data: data.replace(b"NUMPY", b"NUMBY"), "cannot be read .ValueError|BadZipFile"),
+        (None, "cannot be read .FileNotFoundError"),
+    ],
+)
+def test_damaged_predictions_are_named_with_a_remedy(tmp_path, small, damage, reason):
+    run, result = finished(tmp_path, small, "rte", 0, 0.5, np.zeros((2, 2)))
+    path = run.folder / PREDICTIONS
+    content = path.read_bytes()
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage(content))
+    with pytest.raises(RecordError, match=reason) as error:
+        export([run], [result], tmp_path / "submissions")
+    said = str(error.value)
+    assert said.startswith(f"{path} cannot")
+    assert said.endswith(f"; remove {run.folder} to run it anew")
+    assert "\n" not in said
+
+
+def test_predictions_of_other_examples_are_refused(tmp_path, small):
+    run, _ = finished(tmp_path, small, "rte", 0, 0.5, np.zeros((3, 2)))
+    with pytest.raises(RecordError, match=r"shape \(2, 2\) of test; found \(3, 2\); remove"):
+        kept_outputs(run, "test")
+    with pytest.raises(RecordError, match=r"cannot be read .KeyError"):
+        kept_outputs(run, "dev")
 
 
 def test_without_test_files_nothing_is_written(tmp_path, small):

@@ -289,6 +289,17 @@ def test_longer_pairs_are_cut_and_counted(models, small):
     assert all(isinstance(item["labels"], int) for item in encoded)
 
 
+@pytest.mark.parametrize(("positions", "longest"), [(36, 36), (39, 36), (40, 40), (64, 40)])
+def test_batches_are_padded_to_multiples_of_eight_but_not_past_the_positions(
+    tmp_path, monkeypatch, few, make_checkpoint, cola, positions, longest
+):
+    model = str(make_checkpoint(tmp_path / "model", positions=positions))
+    long = replace(cola.train, first=tuple(f"{text} " * 36 for text in cola.train.first))
+    data, how = replace(cola, train=long), few(sequence_length=36, epochs=1)
+    _, log = recorded(monkeypatch, run_of(how, find_models([model]), data, tmp_path / "out"), how)
+    assert {batch.shape[1] for batch in log["batches"]} == {longest}
+
+
 def test_models_are_told_that_their_loss_is_not_the_trainers(models):
     # transformers' BERT ignores `num_items_in_batch`, yet its signature says otherwise.
     model = classifier(models[0], TASKS["mnli"])

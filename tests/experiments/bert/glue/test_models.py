@@ -1,4 +1,6 @@
+import io
 import json
+import pickle
 import shutil
 from dataclasses import replace
 
@@ -159,6 +161,53 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, checkpoint):
         classifier(Pretrained("model", None, str(folder)), TASKS["rte"])
 
 
+class Malicious:
+    """What its pickle would run leaves a file behind."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (type(self.mark).touch, (self.mark,))
+
+
+def saved_by_torch(content):
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (lambda _: b"", "EOFError"),
+        (lambda _: bytes(range(256)), "UnpicklingError"),
+        (lambda _: saved_by_torch([1, 2]), "TypeError"),
+        (lambda mark: pickle.dumps(Malicious(mark), 2), "UnpicklingError"),
+        (lambda mark: saved_by_torch({"a": Malicious(mark)}), "UnpicklingError"),
+    ],
+)
+def test_a_damaged_or_malicious_pickle_is_refused_and_not_run(
+    tmp_path, checkpoint, content, reason
+):
+    folder = copied(checkpoint, tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    mark = tmp_path / "mark"
+    (folder / "pytorch_model.bin").write_bytes(content(mark))
+    with pytest.raises(ConfigurationError, match=rf"model: cannot be loaded \({reason}") as error:
+        classifier(Pretrained("model", None, str(folder)), TASKS["rte"])
+    assert "\n" not in str(error.value)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": {"type": "None"}}'])
+def test_a_damaged_tokenizer_is_refused(tmp_path, checkpoint, content):
+    folder = copied(checkpoint, tmp_path / "model")
+    (folder / "tokenizer.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="model: cannot be loaded"):
+        tokenizer_of(Pretrained("model", None, str(folder)), 16)
+
+
 def test_a_head_of_another_task_is_refused(tmp_path, checkpoint):
     made = classifier(Pretrained("tiny", None, str(checkpoint)), TASKS["mnli"])
     made.save_pretrained(tmp_path)
@@ -175,6 +224,35 @@ def test_the_identity_is_that_of_the_parameters(tmp_path, checkpoint):
         lambda saved: {n: p + (1e-3 if "pooler" in n else 0.0) for n, p in saved.items()},
     )
     assert model.identity() == same.identity() != other.identity()
+
+
+def reversed_ids(folder):
+    """Every piece gets the id of another; what the model reads is another text."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
+    last = max(vocabulary.values())
+    content["model"]["vocab"] = {piece: last - number for piece, number in vocabulary.items()}
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def other_options(folder):
+    path = folder / "tokenizer_config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "model_max_length": 7}), encoding="utf-8")
+
+
+def a_vocabulary(folder):
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("change", [reversed_ids, other_options, a_vocabulary])
+def test_another_tokenizer_makes_another_model(tmp_path, checkpoint, change):
+    folder = copied(checkpoint, tmp_path / "other")
+    before = Pretrained("tiny", None, str(checkpoint)).identity()
+    assert Pretrained("tiny", None, str(folder)).identity() == before
+    change(folder)
+    assert Pretrained("tiny", None, str(folder)).identity() != before
 
 
 def test_the_size_of_bert_base_is_that_of_the_fact_sheet():

@@ -76,6 +76,36 @@ def test_a_model_trained_anew_in_the_same_folder_is_another(study, tuned, make_c
         collect(folder, one, RUNS)
 
 
+def changed(folder, arm, task, **fields):
+    """Add fields to the configuration of a run of fine-tuning, which becomes that of a task."""
+    path = folder / arm / "seed-0" / "rte" / "seed-0" / RESULT
+    content = json.loads(path.read_text(encoding="utf-8"))
+    lines = content["configuration"] + "".join(f"{name}: {fields[name]}\n" for name in fields)
+    path.write_text(json.dumps({**content, "task": task, "configuration": lines}), "utf-8")
+    return path.parent
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_runs_of_a_task_that_were_fine_tuned_differently_are_refused(study, tuned, absent):
+    one = study("one", 0)
+    folder = tuned(one)
+    first = changed(folder, "average", "rte", epochs=3, learning_rate=2e-5)
+    second = changed(folder, "minimax", "rte", epochs=3, **({} if absent else {"learning_rate": 1}))
+    with pytest.raises(RecordError, match="found `learning_rate` 2e-05 in ") as error:
+        collect(folder, one, RUNS)
+    assert f"in {first} and {'nothing' if absent else 1} in {second};" in str(error.value)
+
+
+def test_tasks_models_and_data_may_differ_within_a_table(study, tuned):
+    one = study("one", 0)
+    folder = tuned(one)
+    changed(folder, "average", "rte", learning_rate=2e-5, data="{train: a}")
+    changed(folder, "minimax", "rte", learning_rate=2e-5, data="{train: b}")
+    assert arms(collect(folder, one, RUNS)) == ["average", "minimax"]
+    changed(folder, "minimax", "cola", epochs=9)
+    assert arms(collect(folder, one, RUNS)) == ["average", "minimax"]
+
+
 def test_where_only_records_are_left_the_path_tells(study, tuned, tmp_path):
     one = study("one", 0)
     folder = tuned(one)

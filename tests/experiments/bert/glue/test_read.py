@@ -199,6 +199,71 @@ def test_a_damaged_member_is_refused(tmp_path):
         read_task(TASKS["rte"], tmp_path)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_compression_of_every_method_is_refused(tmp_path, method):
+    archive = tmp_path / "RTE.zip"
+    with zipfile.ZipFile(archive, "w", method) as packed:
+        packed.writestr("RTE/train.tsv", RTE * 50)
+        packed.writestr("RTE/dev.tsv", RTE)
+    content = bytearray(archive.read_bytes())
+    start = 30 + len("RTE/train.tsv") + 9  # within the data of the first member
+    content[start : start + 40] = b"\xff" * 40
+    archive.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"RTE\.zip: cannot be read to its end"):
+        read_task(TASKS["rte"], tmp_path)
+
+
+def test_damaged_names_of_members_are_refused(tmp_path):
+    archive = tmp_path / "glue.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("ü/RTE/train.tsv", RTE)
+    archive.write_bytes(archive.read_bytes().replace("ü".encode(), b"\xc3\x28"))
+    with pytest.raises(ConfigurationError, match=r"glue\.zip: cannot .*UnicodeDecodeError"):
+        read_task(TASKS["rte"], archive)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second"),
+    [
+        ("folders", "glue/RTE", "glue/R_TE"),
+        ("zips", "glue/RTE.zip", "glue/R_TE.zip"),
+        ("members", "a/RTE", "b/RTE"),
+    ],
+)
+def test_a_task_that_is_there_twice_is_refused(tmp_path, kind, first, second):
+    place = tmp_path / ("glue.zip" if kind == "members" else "glue")
+    for title, text in (("RTE", RTE), ("R_TE", RTE.replace("quote", "other"))):
+        if kind == "folders":
+            folder(place, title, train=text, dev=text)
+        elif kind == "zips":
+            place.mkdir(exist_ok=True)
+            with zipfile.ZipFile(place / f"{title}.zip", "w") as packed:
+                packed.writestr("RTE/train.tsv", text)
+    if kind == "members":
+        with zipfile.ZipFile(place, "w") as packed:
+            packed.writestr("a/RTE/train.tsv", RTE)
+            packed.writestr("b/RTE/dev.tsv", RTE)
+    with pytest.raises(ConfigurationError, match=r"more than once, in .*; keep one") as error:
+        read_task(TASKS["rte"], place)
+    assert first in str(error.value)
+    assert second in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_with_two_members_of_one_name_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "RTE.zip", "w") as packed:
+        for text in (RTE, RTE.replace("quote", "other")):
+            packed.writestr("RTE/train.tsv", text)
+    with pytest.raises(ConfigurationError, match=r"RTE\.zip: holds RTE/train\.tsv twice"):
+        read_task(TASKS["rte"], tmp_path)
+
+
+def test_the_folder_that_a_zip_was_unpacked_to_is_taken_before_it(tmp_path):
+    with zipfile.ZipFile(tmp_path / "RTE.zip", "w") as packed:
+        packed.writestr("RTE/train.tsv", RTE.replace("quote", "other"))
+    assert read(tmp_path, "rte", train=RTE, dev=RTE).train.first[0] == 'A "quote .'
+
+
 def test_a_zip_without_the_task_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "RTE.zip", "w") as packed:
         packed.writestr("train.tsv", RTE)

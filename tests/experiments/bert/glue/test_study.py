@@ -1,6 +1,7 @@
 """The command as it is typed."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from experiments.__main__ import main
 from experiments.bert.glue import finetune as finetuning
 from experiments.bert.glue import generated, study
+from experiments.bert.glue.finetune import PREDICTIONS
 from experiments.bert.records import RESULT
 from experiments.configuration import dump
 
@@ -102,6 +104,21 @@ def test_the_same_command_reads_finished_runs_back_and_does_the_rest(
     assert trained == [str(lost / "checkpoints")]
     assert capsys.readouterr().out.count("(done before)") == 3
     assert (out / "dev.md").read_bytes() == table
+
+
+def test_damaged_predictions_of_a_finished_run_end_in_one_line(tmp_path, preset, arms, capsys):
+    out = tmp_path / "out"
+    typed = words(preset, "--model", arms / "minimax", "--out", out)
+    assert main(typed) == 0
+    path = out / "minimax" / "seed-0" / "stsb" / "seed-1" / PREDICTIONS
+    path.write_bytes(b"no archive")
+    capsys.readouterr()
+    said = refusal(capsys, *typed)
+    assert f"{path} cannot be read (ValueError: " in said
+    assert said.endswith(f"; remove {path.parent} to run it anew")
+    shutil.rmtree(path.parent)
+    assert main(typed) == 0
+    assert capsys.readouterr().out.count("(done before)") == 3
 
 
 def test_data_is_read_from_where_it_is_given(tmp_path, preset, arms, generated_folder, capsys):

@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -325,6 +326,58 @@ def test_work_left_by_another_configuration_is_removed(tmp_path):
 def test_an_empty_folder_may_be_given(tiny, tmp_path):
     run(TINY, tmp_path)
     assert_equal_folders(tiny, tmp_path)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_link_is_followed(tiny, tmp_path, exists):
+    place, link = tmp_path / "disk" / "deep" / "prepared", tmp_path / "prepared"
+    if exists:
+        place.mkdir(parents=True)
+    link.symlink_to(place)
+    run(TINY, link)
+    assert link.is_symlink()
+    assert_equal_folders(tiny, place)
+    assert [path.name for path in place.parent.iterdir()] == ["prepared"]
+    assert "prepared already" in run(TINY, link)
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("something was read")
+
+    monkeypatch.setattr("experiments.bert.preparation.prepare.read_splits", refuse)
+
+
+@pytest.mark.usefixtures("no_work")
+def test_a_folder_that_cannot_be_replaced_is_told_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for out in (Path(), tmp_path / "here"):
+        with pytest.raises(ConfigurationError, match="here is the current folder or"):
+            run(TINY, out)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == tmp_path / "here")
+    with pytest.raises(ConfigurationError, match="where a file system is mounted"):
+        run(TINY, tmp_path / "here")
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
+@pytest.mark.usefixtures("no_work")
+def test_a_link_in_a_circle_or_to_a_file_is_told_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for name in ("circle", "file"):
+        (tmp_path / name[::-1]).symlink_to(name)
+    (tmp_path / "circle").symlink_to("elcric")
+    for name in ("circle", "elif"):
+        with pytest.raises(ConfigurationError, match=r"cannot be followed|is no folder"):
+            run(TINY, tmp_path / name)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_finished_preparation_may_be_the_current_folder(tiny, monkeypatch):
+    monkeypatch.chdir(tiny)
+    assert "prepared already" in run(TINY, Path())
 
 
 def test_a_folder_with_something_else_is_refused_and_kept(tiny, tmp_path):

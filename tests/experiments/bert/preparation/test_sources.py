@@ -59,8 +59,13 @@ def test_without_a_share_there_is_no_test_text(tmp_path):
     assert sorted(found) == ["train", "valid"]
 
 
-def test_a_long_document_counts_as_several(tmp_path):
-    found = splits(tmp_path, {"a.txt": text(9), "book.txt": text(1, 2 * LONGEST + 1)})
+@pytest.mark.parametrize("seed", range(4))
+def test_a_long_document_has_several_rows_and_is_held_out_as_a_whole(tmp_path, seed):
+    files = {"a.txt": text(9), "book.txt": text(1, 2 * LONGEST + 1)}
+    found = splits(tmp_path, files, seed=seed, held_out=0.3)
+    with_book = [rows for rows in found.values() if LONGEST in map(len, rows["sentences"])]
+    assert [set(map(len, rows["sentences"])) for rows in with_book] == [{1, 2, LONGEST}]
+    assert [len(set(found[name]["document"])) for name in ("train", "valid", "test")] == [4, 3, 3]
     sizes = sorted(len(sentences) for rows in found.values() for sentences in rows["sentences"])
     assert sizes == [1] + [2] * 9 + [LONGEST] * 2
 
@@ -95,6 +100,17 @@ def test_generated_documents_have_tags():
             "valid text should have at least two documents",
         ),
         ({"a.txt": text(5)}, {}, "`preparation.held_out` of 5 documents should leave two"),
+        (
+            {"a.txt": text(1, 5 * LONGEST)},
+            {},
+            "of 1 documents should leave two .* separate documents by blank lines",
+        ),
+        ({"a.txt": text(9), "b.txt": text(9)}, {}, "a.txt and b.txt have the same content"),
+        (
+            {"a.txt": text(9), "v.txt": text(9)},
+            {"train": ("a.txt",), "valid": ("v.txt",)},
+            "a.txt and v.txt have the same content",
+        ),
         ({"a.txt": text(9)}, {"held_out": 0.5}, "besides 4 each for valid and test"),
         ({"a.txt": text(9)}, {"held_out": 0}, "`preparation.held_out` should be above 0"),
         ({"a.txt": text(9)}, {"train": ()}, "`preparation.train` should name files"),

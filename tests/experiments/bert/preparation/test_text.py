@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.bert.preparation.text import find_files, read_documents
+from experiments.bert.preparation import text as text_module
+from experiments.bert.preparation.text import check_no_copies, find_files, read_documents
 from experiments.configuration import ConfigurationError
 
 TEXT = "One sentence .\nAnother one .\n\n\nA second document .\n"
@@ -102,6 +103,15 @@ def test_a_damaged_zip_is_named(tmp_path):
             read(path, folder=tmp_path)
 
 
+def test_a_zip_whose_names_are_damaged_is_named(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ü.txt", TEXT)
+    path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xc3\x28"))
+    with pytest.raises(ConfigurationError, match=r"a\.zip: cannot be read .*UnicodeDecodeError"):
+        read(path, folder=tmp_path)
+
+
 def test_a_zip_without_text_is_refused(tmp_path):
     path = pack(tmp_path / "glue.zip", train_tsv="a\tb")
     with pytest.raises(ConfigurationError, match=r"glue.zip: has no member that ends in .txt"):
@@ -112,6 +122,57 @@ def test_a_book_on_one_line_is_refused(tmp_path):
     path = write(tmp_path / "a.txt", "Fine .\n" + "word " * 30_000)
     with pytest.raises(ConfigurationError, match=r"a.txt, line 2: 149,999 characters"):
         read(path, folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.xz", "a.conllu", "a.zip"])
+def test_a_line_without_end_is_not_read_whole(tmp_path, monkeypatch, name):
+    asked = []
+    content = "Fine .\n" + "word " * 1_000_000
+    if name == "a.zip":
+        path = pack(tmp_path / name, a_txt=content)
+    else:
+        path = write(tmp_path / name, content.replace("Fine .", "# Fine"))
+    plain = text_module._decoded
+
+    def recorded(stream, name):
+        class Stream:
+            def readline(self, size=-1):
+                asked.append(size)
+                return stream.readline(size)
+
+        return plain(Stream(), name)
+
+    monkeypatch.setattr(text_module, "_decoded", recorded)
+    with pytest.raises(ConfigurationError, match=rf"{name}.*, line 2: at least 400,008 bytes"):
+        read(path, folder=tmp_path)
+    assert asked == [400_008] * 2
+
+
+def test_the_longest_line_is_read_and_goes_on_in_no_other(tmp_path):
+    longest = "\U0001f600" * 100_000  # of four bytes each
+    lines = [longest, "a" * 100_000, "b", longest]
+    path = write(tmp_path / "a.txt", "\ufeff" + "\r\n".join(lines))
+    assert sentences(read(path, folder=tmp_path)) == [lines]
+
+
+def test_the_same_content_in_two_files_is_refused_however_it_is_packed(tmp_path):
+    other = write(tmp_path / "other.txt", TEXT + "More .")
+    empty = [write(tmp_path / name, "") for name in ("0.txt", "1.txt.gz")]
+    first = write(tmp_path / "a.txt")
+    check_no_copies([other, *empty, first], tmp_path)
+    copies = {"b.txt": "b.txt", "c.txt.gz": "c.txt.gz", "d.xz": "d.xz", "e.zip": "e.zip/deep/x.txt"}
+    for name, shown in copies.items():
+        path = tmp_path / name
+        pack(path, deep__x_txt=TEXT) if path.suffix == ".zip" else write(path)
+        with pytest.raises(ConfigurationError, match=f"^a.txt and {shown} have the same content"):
+            check_no_copies([other, first, path], tmp_path)
+
+
+def test_a_truncated_archive_is_named_where_copies_are_sought(tmp_path):
+    path = write(tmp_path / "a.txt.gz")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ConfigurationError, match=r"a.txt.gz: cannot be read to its end"):
+        check_no_copies([path], tmp_path)
 
 
 def test_files_folders_and_patterns_are_found_in_order_and_once(tmp_path):
