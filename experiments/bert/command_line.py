@@ -123,15 +123,26 @@ def _pretrain(
     from rich.console import Console
 
     from experiments.bert import records, results
-    from experiments.bert.pretrain import check_arms, in_order, pretrain
+    from experiments.bert.arms import check_arms, in_order
+    from experiments.bert.comparable import check_comparable
+    from experiments.bert.pretrain import pretrain, run_configuration, stage
 
     out = writable_directory(parser, options.out)
     console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
     arms = in_order(study, options.arms or list(study.arms))
     check_arms(study, arms)
+    texts = {arm: run_configuration(study, arm, options.data) for arm in arms}
+    planned = [
+        {"arm": arm, "seed": number, "configuration": texts[arm]}
+        for number in options.seeds
+        for arm in arms
+    ]
+    check_comparable([*records.collect(out), *planned])  # one folder makes one table
     for number in options.seeds:
         for arm in arms:
-            console.rule(f"arm {arm}, seed {number}", characters="-")
+            state = stage(out, arm, number)
+            title = f"arm {arm}, seed {number}" + (f" ({state})" if state else "")
+            console.rule(title, characters="-")
             pretrain(study, options.data, out, arm, number, command=options.command_line)
     if console.quiet:
         return 0

@@ -2,9 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import replace
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import yaml
 from torch.utils.data import SequentialSampler
 from transformers import TrainingArguments
 
+from experiments.bert.arms import arm_balancer
 from experiments.bert.configuration import Arm, BertStudy
 from experiments.bert.data import (
     HeldOut,
@@ -25,14 +24,15 @@ from experiments.bert.data import (
 from experiments.bert.evaluation import class_sums, summarise, write_sums
 from experiments.bert.groupings import task_names
 from experiments.bert.model import PosBertForPreTraining, bert_config
-from experiments.bert.records import RESULT, read, run_folder
+from experiments.bert.records import RESULT, run_folder
 from experiments.bert.runs import finished, provenance, record, start
 from experiments.configuration import ConfigurationError, dump
-from taskrobust import TaskRobustTrainer, create_balancer
-from taskrobust.balancers import Balancer, NonFiniteRiskError
+from experiments.quiet import quiet
+from taskrobust import TaskRobustTrainer
+from taskrobust.balancers import NonFiniteRiskError
 from taskrobust.trainer import last_complete_checkpoint
 
-__all__ = ["check_arms", "in_order", "pretrain"]
+__all__ = ["pretrain", "run_configuration", "stage"]
 
 PACKAGES = ("torch", "transformers", "datasets", "nltk")
 """Whose versions are recorded."""
@@ -71,7 +71,7 @@ def pretrain(
     folder = run_folder(out, arm, seed)
     _check_reference(study, data, out, arm, seed)
     study = replace(study, grouping=study.arms[arm].grouping or study.grouping)
-    configuration = _run_configuration(study, arm, data)
+    configuration = run_configuration(study, arm, data)
     known = finished(folder, configuration)
     if known is not None:
         return known
@@ -90,7 +90,7 @@ def pretrain(
             next_sentence_task=len(names) - 1,
         )
     )
-    balancer = _balancer(arm, study.arms[arm], names, model, out, seed)
+    balancer = arm_balancer(arm, study.arms[arm], names, model, out, seed)
     trainer = _OrderedTrainer(
         model,
         _arguments(study, folder, seed),
@@ -104,13 +104,14 @@ def pretrain(
     began = time.time()
     resumed = last_complete_checkpoint(folder / "checkpoints")
     try:
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        with quiet():
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+            trainer.save_model(str(folder / "model"))
     except NonFiniteRiskError as error:
         raise ConfigurationError(
             f"arm {arm!r}, seed {seed}: training diverged ({error}); lower "
             "`optimisation.learning_rate`, or set `optimisation.max_gradient_norm`"
         ) from error
-    trainer.save_model(str(folder / "model"))
     result: dict[str, Any] = {}
     if trainer.is_world_process_zero():
         result = {
@@ -132,27 +133,26 @@ def pretrain(
     return result
 
 
-def in_order(study: BertStudy, arms: Sequence[str]) -> list[str]:
-    """Arms with the reference of each before it.
+def stage(out: Path, arm: str, seed: int) -> str:
+    """How far a run has come, for people: done, at a checkpoint, or nothing."""
+    folder = run_folder(out, arm, seed)
+    if (folder / RESULT).is_file():
+        return "done before"
+    checkpoint = last_complete_checkpoint(folder / "checkpoints")
+    return "" if checkpoint is None else f"goes on from {checkpoint.name}"
+
+
+def run_configuration(study: BertStudy, arm: str, data: Path) -> str:
+    """What a run depends on, as YAML: the study with no other arms, and the text as prepared.
+
+    Args:
+        study: the configuration.
+        arm: of the study.
+        data: the prepared folder.
 
     Raises:
-        ConfigurationError: an arm that the study does not have.
+        ConfigurationError: the prepared folder cannot be used.
     """
-    for arm in arms:
-        if arm not in study.arms:
-            raise ConfigurationError(f"unknown arm {arm!r} (known: {', '.join(study.arms)})")
-    references = {arm: study.arms[arm].reference for arm in arms}
-    needed = {arm: [name] if name and name in arms else [] for arm, name in references.items()}
-    try:
-        return list(TopologicalSorter(needed).static_order())
-    except CycleError as error:
-        raise ConfigurationError(
-            f"`reference` should not go in a circle; found {' → '.join(error.args[1])}"
-        ) from None
-
-
-def _run_configuration(study: BertStudy, arm: str, data: Path) -> str:
-    """What a run depends on: the study with no other arms, and the text as it was prepared."""
     study = replace(study, grouping=study.arms[arm].grouping or study.grouping)
     arms: dict[str, Arm] = {}
     name: str | None = arm
@@ -166,72 +166,16 @@ def _run_configuration(study: BertStudy, arm: str, data: Path) -> str:
     return text
 
 
-def _balancer(
-    name: str, arm: Arm, names: list[str], model: PosBertForPreTraining, out: Path, seed: int
-) -> Balancer:
-    """The balancer of an arm, with what it needs of the model or of its reference."""
-    options = dict(arm.options)
-    if arm.reference is not None:
-        options["reference"] = _reference_risks(run_folder(out, arm.reference, seed), names)
-    if arm.balancer == "gradnorm":
-        options.setdefault("shared", model.cls.predictions.transform.dense)
-    try:
-        return create_balancer(arm.balancer, len(names), task_names=names, **options)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"arm {name!r}: {error}") from error
-
-
-def check_arms(study: BertStudy, arms: Sequence[str]) -> None:
-    """Build the balancer of every arm, so that a wrong one is known before anything is trained.
-
-    Raises:
-        ConfigurationError: no arm, or a balancer or an option that cannot be used.
-    """
-    if not arms:
-        raise ConfigurationError("`arms` should have at least one arm; found none")
-    with torch.device("meta"):
-        model = PosBertForPreTraining(bert_config(study.model, 30_522))
-    for name in arms:
-        arm = study.arms[name]
-        grouping = arm.grouping or study.grouping
-        if arm.reference is not None and grouping != "pos":
-            raise ConfigurationError(
-                f"arm {name!r}: excess risks need tasks by part of speech; found grouping "
-                f"{grouping!r}"
-            )
-        names = task_names(
-            grouping,
-            other_is_task=study.other_is_task,
-            next_sentence_is_task=study.next_sentence == "task",
-        )
-        _balancer(name, replace(arm, reference=None), names, model, Path(), 0)
-
-
 def _check_reference(study: BertStudy, data: Path, out: Path, arm: str, seed: int) -> None:
     """The reference of an arm has been run, with the same configuration."""
     reference = study.arms[arm].reference
     if reference is None:
         return
     folder = run_folder(out, reference, seed)
-    if finished(folder, _run_configuration(study, reference, data)) is None:
+    if finished(folder, run_configuration(study, reference, data)) is None:
         raise ConfigurationError(
             f"{folder / RESULT} is missing; the reference arm has to be run first"
         )
-
-
-def _reference_risks(folder: Path, names: list[str]) -> list[float]:
-    """Held-out risks of a finished run, by task."""
-    path = folder / RESULT
-    valid = read(path)["valid"]
-    risks = {name: each["value"] for name, each in valid["risks"].items()}
-    risks["next sentence"] = valid["next_sentence"]
-    missing = [name for name in names if name not in risks]
-    if missing:
-        raise ConfigurationError(
-            f"{path} has no held-out risk of {', '.join(missing)}: excess risks need tasks by part "
-            "of speech, each with held-out pieces"
-        )
-    return [risks[name] for name in names]
 
 
 def _arguments(study: BertStudy, folder: Path, seed: int) -> TrainingArguments:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import transformers
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -19,8 +18,9 @@ from experiments.bert.glue.tasks import GlueTask
 from experiments.bert.records import RESULT, read
 from experiments.bert.results import arm_order
 from experiments.configuration import ConfigurationError
+from experiments.quiet import quiet
 
-__all__ = ["Pretrained", "classifier", "find_models", "quiet", "tokenizer_of"]
+__all__ = ["Pretrained", "classifier", "find_models", "tokenizer_of"]
 
 PADDINGS = (8, 16, 32, 64, 128)
 """Multiples to which vocabularies of published models are filled up."""
@@ -180,20 +180,3 @@ def _usable(model: Pretrained) -> Iterator[None]:
             f"--model {model.path}: cannot be loaded ({type(error).__name__}: {reason}); give a "
             "folder of `pretrain`, of `save_pretrained`, or a Hub id that can be reached"
         ) from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No bars and reports of transformers within."""
-    level, bars = (
-        transformers.logging.get_verbosity(),
-        transformers.logging.is_progress_bar_enabled(),
-    )
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(level)
-        if bars:
-            transformers.logging.enable_progress_bar()

@@ -123,3 +123,30 @@ def test_a_damaged_result_of_a_finished_run_is_named(tmp_path, preset, prepared_
     damaged.write_text('{"arm": "aver', encoding="utf-8")
     words = ["pretrain", "--preset", preset, "--data", prepared_folder, "--out", tmp_path]
     assert f"{damaged} is not valid JSON" in refusal(capsys, *words)
+
+
+def test_a_folder_of_another_study_is_refused_before_anything_is_trained(
+    tmp_path, preset, prepared_folder, capsys, request
+):
+    words = ["--preset", preset, "--data", prepared_folder, "--out", tmp_path / "out"]
+    assert main(["bert", "pretrain", *map(str, words), "--arms", "average"]) == 0
+    first = capsys.readouterr()
+    assert "arm average, seed 0 -" in first.out
+    assert "Writing model shards" not in first.err
+    assert main(["bert", "pretrain", *map(str, words), "--arms", "average"]) == 0
+    assert "arm average, seed 0 (done before)" in capsys.readouterr().out
+    request.getfixturevalue("no_training")
+    said = refusal(capsys, "pretrain", *words, "--arms", "minimax", "--set", "model.hidden=32")
+    assert "are not comparable: `model.hidden` is 16 in the one and 32 in the other" in said
+    assert not (tmp_path / "out" / "minimax").exists()
+
+
+def test_a_run_that_goes_on_says_from_where(tmp_path, tiny, prepared_folder, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    assert pretraining.stage(tmp_path, "average", 0) == ""
+    monkeypatch.setattr(pretraining, "_held_out", stop)
+    with pytest.raises(KeyboardInterrupt):
+        pretraining.pretrain(tiny(), prepared_folder, tmp_path, "average", 0)
+    assert pretraining.stage(tmp_path, "average", 0) == "goes on from checkpoint-8"

@@ -10,10 +10,11 @@ import yaml
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from experiments.bert import pretrain as pretraining
+from experiments.bert.arms import check_arms, in_order
 from experiments.bert.data import Prepared, held_out_batches, training_data
 from experiments.bert.evaluation import class_sums
 from experiments.bert.model import PosBertForPreTraining
-from experiments.bert.pretrain import check_arms, in_order, pretrain
+from experiments.bert.pretrain import pretrain
 from experiments.bert.records import RESULT, run_folder
 from experiments.bert.tags import CLASSES, TASKS
 from experiments.configuration import ConfigurationError, dump
