@@ -1,6 +1,5 @@
 """Pre-training: every arm and seed a run of its own, resumable, with a recorded result."""
 
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from experiments.bert.groupings import task_names
 from experiments.bert.model import PosBertForPreTraining, bert_config
 from experiments.bert.records import RESULT, run_folder
 from experiments.bert.runs import finished, provenance, record, start
+from experiments.bert.training import training_arguments
 from experiments.configuration import ConfigurationError, dump
 from experiments.quiet import quiet
 from taskrobust import TaskRobustTrainer
@@ -179,44 +179,20 @@ def _check_reference(study: BertStudy, data: Path, out: Path, arm: str, seed: in
 
 
 def _arguments(study: BertStudy, folder: Path, seed: int) -> TrainingArguments:
-    """The Trainer's arguments; every default that would change the recipe is overridden."""
+    """The Trainer's arguments."""
     how = study.optimisation
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    share, rest = divmod(how.batch_size, processes)
-    micro = how.micro_batch_size or share
-    if rest or share % micro:
-        raise ConfigurationError(
-            f"`optimisation.batch_size` should be a multiple of processes × micro-batch; found "
-            f"{how.batch_size} for {processes} × {micro}"
-        )
-    accelerated = torch.cuda.is_available()
-    return TrainingArguments(
-        str(folder / "checkpoints"),
+    return training_arguments(
+        how,
+        "optimisation",
+        folder,
         max_steps=how.steps,
-        per_device_train_batch_size=micro,
-        per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=share // micro,
-        learning_rate=how.learning_rate,
-        lr_scheduler_type="linear",
         warmup_steps=how.warmup_steps,
-        weight_decay=how.weight_decay,
-        adam_beta1=how.betas[0],
-        adam_beta2=how.betas[1],
-        adam_epsilon=how.epsilon,
-        max_grad_norm=how.max_gradient_norm,
-        bf16=how.precision == "bf16",
-        fp16=how.precision == "fp16",
         torch_compile=how.compile,
         seed=seed,
         logging_steps=study.log_every,
         eval_strategy="steps",
         eval_steps=study.evaluate_every,
         save_steps=study.save_every,
-        save_total_limit=1,
-        remove_unused_columns=False,
-        report_to="none",
-        use_cpu=not accelerated,
-        ddp_backend="gloo" if processes > 1 and not accelerated else None,
     )
 
 

@@ -5,7 +5,6 @@ the dev set, so its scores are honest. Test predictions are written, never score
 """
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import torch.distributed as dist
 import yaml
 from numpy.typing import NDArray
@@ -34,6 +32,7 @@ from experiments.bert.glue.examples import TaskData
 from experiments.bert.glue.metrics import scores
 from experiments.bert.glue.models import Pretrained, classifier, tokenizer_of
 from experiments.bert.runs import finished, provenance, record, start
+from experiments.bert.training import check_batches, training_arguments
 from experiments.configuration import ConfigurationError
 from experiments.quiet import quiet
 from taskrobust.trainer import last_complete_checkpoint
@@ -80,7 +79,7 @@ def plan(
         ConfigurationError: a model that cannot be used, or a folder that holds a run of another
             configuration.
     """
-    _batches(how)
+    check_batches(how, "fine_tuning")
     runs = []
     for model in models:
         tokenizer_of(model, how.sequence_length)
@@ -239,54 +238,19 @@ def _configuration(how: FineTuning, data: TaskData, model: str) -> str:
     return text
 
 
-def _batches(how: FineTuning) -> tuple[int, int]:
-    """Examples that a process takes at once, and how often it does so in a step."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    share, rest = divmod(how.batch_size, processes)
-    micro = how.micro_batch_size or share
-    if rest or share % micro:
-        raise ConfigurationError(
-            f"`fine_tuning.batch_size` should be a multiple of processes × micro-batch; found "
-            f"{how.batch_size} for {processes} × {micro}"
-        )
-    if how.precision == "fp16" and not torch.cuda.is_available():
-        raise ConfigurationError("`fine_tuning.precision` fp16 needs a GPU; take bf16 or float32")
-    return micro, share // micro
-
-
 def _arguments(how: FineTuning, run: Run) -> TrainingArguments:
-    """The Trainer's arguments; every default that would change the recipe is overridden."""
-    micro, accumulation = _batches(how)
-    accelerated = torch.cuda.is_available()
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """The Trainer's arguments."""
     total = steps(how, run.data)
-    return TrainingArguments(
-        str(run.folder / "checkpoints"),
+    return training_arguments(
+        how,
+        "fine_tuning",
+        run.folder,
         max_steps=total,
-        per_device_train_batch_size=micro,
-        per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=accumulation,
-        learning_rate=how.learning_rate,
-        lr_scheduler_type="linear",
         warmup_steps=math.ceil(how.warmup_ratio * total),
-        weight_decay=how.weight_decay,
-        adam_beta1=how.betas[0],
-        adam_beta2=how.betas[1],
-        adam_epsilon=how.epsilon,
-        max_grad_norm=how.max_gradient_norm,
-        bf16=how.precision == "bf16",
-        fp16=how.precision == "fp16",
         seed=run.seed,
         logging_steps=max(1, total // 20),
-        logging_nan_inf_filter=False,
         eval_strategy="no",
         save_strategy="no" if how.save_every is None else "steps",
         save_steps=how.save_every or 500,
-        save_total_limit=1,
-        remove_unused_columns=False,
-        ddp_find_unused_parameters=False,
         disable_tqdm=True,
-        report_to="none",
-        use_cpu=not accelerated,
-        ddp_backend="gloo" if several and not accelerated else None,
     )

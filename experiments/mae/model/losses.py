@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from taskrobust import cross_entropy
+from taskrobust.sums import at_least_float32
 
 __all__ = ["SampleRisks", "image_risks", "label_risks", "masked_means"]
 
@@ -55,7 +56,7 @@ def image_risks(
     """
     if valid is not None:
         target = torch.where(valid[..., None], target, 0.0)
-    error = _at_least_float32(predicted) - _at_least_float32(target)
+    error = at_least_float32(predicted) - at_least_float32(target)
     pixels = (error.square() if loss == "squared" else error.abs()).mean(-1)
     return masked_means(pixels, _scored(pixels, mask, valid))
 
@@ -80,7 +81,3 @@ def _scored(pixels: Tensor, mask: Tensor, valid: Tensor | None) -> Tensor:
     """Bool ``[B, N, pixels]``: of a masked patch, and valid."""
     scored = mask[..., None].expand_as(pixels)
     return scored if valid is None else scored & valid
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype.itemsize < 4 else tensor

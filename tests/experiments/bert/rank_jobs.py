@@ -1,19 +1,15 @@
 """The loss and gradients of a whole pre-training step on one rank or several, in float64."""
 
 from functools import partial
-from unittest import mock
 
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from experiments.bert.configuration import ModelSize
 from experiments.bert.model import PosBertForPreTraining, bert_config
-from taskrobust import create_balancer, global_risks
-from taskrobust import risks as risks_module
-from taskrobust.accumulation import balanced_loss
-from taskrobust.trainer.outputs import output_sums
+from taskrobust import create_balancer
 from tests.experiments.bert.instances import VOCABULARY, collator, instances
+from tests.experiments.ranks import take_step
 
 SIZE = ModelSize(layers=1, hidden=16, heads=2, positions=40, dropout=0.0)
 BALANCERS = {
@@ -37,18 +33,10 @@ def step(rank, *, balancer, mode, local=False):
     """
     torch.manual_seed(0)
     config = bert_config(SIZE, VOCABULARY, next_sentence=mode, next_sentence_task=TASKS - 1)
-    model = DistributedDataParallel(PosBertForPreTraining(config).double())
+    model = PosBertForPreTraining(config).double()
     batch = _share(rank)
     robust = create_balancer(balancer, TASKS, **BALANCERS[balancer]).double()
-    sums = output_sums(model(**batch), TASKS, len(batch["input_ids"]))
-    with mock.patch.object(risks_module, "all_sum", _alone if local else risks_module.all_sum):
-        risks = global_risks(sums, gradient_reduction="sum" if local else "mean")
-    loss = balanced_loss(robust, risks)
-    loss.backward()
-    total = loss.detach().clone()
-    dist.all_reduce(total)
-    gradients = {name: p.grad for name, p in model.module.named_parameters()}
-    return {"loss": total / dist.get_world_size(), **gradients}
+    return take_step(model, batch, len(batch["input_ids"]), robust, local=local)
 
 
 def _share(rank):
@@ -60,10 +48,6 @@ def _share(rank):
     tasks[:8][tasks[:8] == 0] = 1
     size = 16 // dist.get_world_size()
     return {name: values[rank * size : (rank + 1) * size] for name, values in batch.items()}
-
-
-def _alone(values, _group):
-    return values
 
 
 def jobs(world_size):  # noqa: ARG001

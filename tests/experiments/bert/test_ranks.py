@@ -3,7 +3,8 @@
 import pytest
 
 from tests.experiments.bert.rank_jobs import BALANCERS, MODES, jobs
-from tests.taskrobust.distributed.harness import Failure, run_on_ranks
+from tests.experiments.ranks import assert_one_step, distance
+from tests.taskrobust.distributed.harness import run_on_ranks
 
 
 @pytest.fixture(scope="module")
@@ -13,21 +14,11 @@ def found(tmp_path_factory):
     return [*one, *two]
 
 
-def distance(one, other):
-    assert one.keys() == other.keys()
-    return max((one[name] - other[name]).abs().max().item() for name in one)
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("balancer", BALANCERS)
 def test_two_ranks_have_the_loss_and_gradients_of_one(found, balancer, mode):
     one, first, second = (results[f"{balancer} {mode}"] for results in found)
-    for result in (one, first, second):
-        assert not isinstance(result, Failure), result
-    assert one["loss"] > 0
-    assert max(one[name].abs().max() for name in one if name != "loss") > 0.01
-    assert distance(one, first) < 1e-12
-    assert distance(one, second) < 1e-12
+    assert_one_step(one, first, second)
 
 
 def test_risks_of_each_rank_alone_give_another_gradient(found):

@@ -13,6 +13,7 @@ from experiments.bert.model import PosBertForPreTraining
 from experiments.bert.pretrain import pretrain
 from experiments.bert.records import run_folder
 from experiments.bert.tags import TASKS
+from experiments.configuration import ConfigurationError
 from tests.experiments.bert.runs import Recorded, losses, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,7 +71,7 @@ def test_a_run_is_adamw_with_decay_of_matrices_only_and_a_linear_schedule(
 
 @pytest.mark.parametrize(
     ("precision", "expected"),
-    [("float32", (False, False)), ("bf16", (True, False)), ("fp16", (False, True))],
+    [("float32", (False, False)), ("bf16", (True, False))],
 )
 def test_precision_and_compilation_reach_the_trainer(tmp_path, tiny, precision, expected):
     for compiled in (False, True):
@@ -90,3 +91,11 @@ def test_micro_batches_change_nothing_but_the_rounding(tmp_path, tiny, prepared_
         ends.append(losses(pretrain(study, prepared_folder, tmp_path / str(number), "minimax", 0)))
     for (_, one), (_, other) in zip(*ends, strict=True):
         assert other == pytest.approx(one, rel=1e-4)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU takes fp16")
+def test_half_precision_without_a_gpu_is_refused(tmp_path, tiny, prepared_folder):
+    study = tiny("optimisation.precision=fp16")
+    with pytest.raises(ConfigurationError, match=r"`optimisation\.precision` fp16 needs a GPU"):
+        pretrain(study, prepared_folder, tmp_path, "average", 0)
+    assert not run_folder(tmp_path, "average", 0).exists()

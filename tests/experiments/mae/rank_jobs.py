@@ -1,19 +1,15 @@
 """The loss and gradients of a whole pre-training step on one rank or several, in float64."""
 
 from functools import partial
-from unittest import mock
 
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from experiments.mae.batches import MaskingCollator
 from experiments.mae.model.masking import TokenMasking
-from taskrobust import create_balancer, global_risks
-from taskrobust import risks as risks_module
-from taskrobust.accumulation import balanced_loss
-from taskrobust.trainer.outputs import output_sums
+from taskrobust import create_balancer
 from tests.experiments.mae import samples
+from tests.experiments.ranks import take_step
 
 BALANCERS = {"average": {}, "minimax": {"alpha": 3.0}, "hard-max": {}}
 SAMPLES, TASKS = 8, 4
@@ -27,18 +23,10 @@ def step(rank, *, balancer, local=False):
         balancer: by name.
         local: whether each rank takes risks from its own share only, which is wrong.
     """
-    model = DistributedDataParallel(samples.model())
+    model = samples.model()
     batch = _share(rank)
     robust = create_balancer(balancer, TASKS, **BALANCERS[balancer]).double()
-    sums = output_sums(model(**batch), TASKS, len(batch["ids_keep"]))
-    with mock.patch.object(risks_module, "all_sum", _alone if local else risks_module.all_sum):
-        risks = global_risks(sums, gradient_reduction="sum" if local else "mean")
-    loss = balanced_loss(robust, risks)
-    loss.backward()
-    total = loss.detach().clone()
-    dist.all_reduce(total)
-    gradients = {name: p.grad for name, p in model.module.named_parameters()}
-    return {"loss": total / dist.get_world_size(), **gradients}
+    return take_step(model, batch, len(batch["ids_keep"]), robust, local=local)
 
 
 def _share(rank):
@@ -58,10 +46,6 @@ def _share(rank):
     ]
     masking = TokenMasking((6, 6, 6), samples.VISIBLE, seed=1)
     return MaskingCollator(samples.SIZE.names, masking)(rows)
-
-
-def _alone(values, _group):
-    return values
 
 
 def jobs(world_size):  # noqa: ARG001

@@ -23,7 +23,8 @@ def image_case():
 
 
 def label_case():
-    labels = torch.randint(CLASSES, (SAMPLES, PATCHES, PIXELS))
+    generator = torch.Generator().manual_seed(2)
+    labels = torch.randint(CLASSES, (SAMPLES, PATCHES, PIXELS), generator=generator)
     return random(SAMPLES, PATCHES, PIXELS, CLASSES), labels, mask()
 
 

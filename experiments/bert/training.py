@@ -1,0 +1,84 @@
+"""What pre-training and fine-tuning tell transformers' Trainer alike."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from experiments.bert.configuration import FineTuning, Optimisation
+from experiments.configuration import ConfigurationError
+
+__all__ = ["check_batches", "training_arguments"]
+
+
+def check_batches(how: Optimisation | FineTuning, field: str) -> tuple[int, int]:
+    """How a step is taken by the processes there are.
+
+    Args:
+        how: the configuration.
+        field: its name in the preset, for errors.
+
+    Returns:
+        Examples that a process takes at once, and how often it does so in a step.
+
+    Raises:
+        ConfigurationError: the batch cannot be divided so, or fp16 without a GPU.
+    """
+    processes = _processes()
+    share, rest = divmod(how.batch_size, processes)
+    micro = how.micro_batch_size or share
+    if rest or share % micro:
+        raise ConfigurationError(
+            f"`{field}.batch_size` should be a multiple of processes × micro-batch; found "
+            f"{how.batch_size} for {processes} × {micro}"
+        )
+    if how.precision == "fp16" and not torch.cuda.is_available():
+        raise ConfigurationError(f"`{field}.precision` fp16 needs a GPU; take bf16 or float32")
+    return micro, share // micro
+
+
+def training_arguments(
+    how: Optimisation | FineTuning, field: str, folder: Path, **options: Any
+) -> TrainingArguments:
+    """The Trainer's arguments; every default that would change the recipe is overridden.
+
+    Args:
+        how: the configuration.
+        field: its name in the preset, for errors.
+        folder: of the run; checkpoints go into ``checkpoints``.
+        options: more arguments: steps, warm-up, seed, how often is logged, evaluated and saved.
+
+    Raises:
+        ConfigurationError: as `check_batches`.
+    """
+    micro, accumulation = check_batches(how, field)
+    accelerated = torch.cuda.is_available()
+    return TrainingArguments(
+        str(folder / "checkpoints"),
+        per_device_train_batch_size=micro,
+        per_device_eval_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=how.learning_rate,
+        lr_scheduler_type="linear",
+        weight_decay=how.weight_decay,
+        adam_beta1=how.betas[0],
+        adam_beta2=how.betas[1],
+        adam_epsilon=how.epsilon,
+        max_grad_norm=how.max_gradient_norm,
+        bf16=how.precision == "bf16",
+        fp16=how.precision == "fp16",
+        logging_nan_inf_filter=False,
+        save_total_limit=1,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        report_to="none",
+        use_cpu=not accelerated,
+        ddp_backend="gloo" if _processes() > 1 and not accelerated else None,
+        **options,
+    )
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
