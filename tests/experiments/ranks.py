@@ -39,6 +39,13 @@ def distance(one, other):
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
+def direction(result):
+    """Gradients over their norm, so that a wrong factor alone is no other direction."""
+    gradients = {name: value for name, value in result.items() if name != "loss"}
+    norm = sum(value.square().sum() for value in gradients.values()).sqrt()
+    return {name: value / norm for name, value in gradients.items()}
+
+
 def assert_one_step(one, first, second):
     """Both of two ranks have the loss and gradients of one."""
     for result in (one, first, second):
