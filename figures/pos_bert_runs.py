@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.bert.records import AGGREGATES, RESULT, RecordError, collect, run_folder
+from experiments.bert.aggregates import AGGREGATES
+from experiments.records import RESULT, RecordError, collect, run_folder
 from figures import style
 from figures.data import DataError, NothingToDrawError
 

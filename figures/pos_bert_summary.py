@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.bert.records import FEW
+from experiments.bert.aggregates import FEW
 from figures import style
 from figures.data import Column, FigureData
 from figures.pos_bert_runs import (

@@ -10,8 +10,8 @@ import torch
 from experiments.bert.configuration import Arm, BertStudy
 from experiments.bert.groupings import task_names
 from experiments.bert.model import PosBertForPreTraining, bert_config
-from experiments.bert.records import RESULT, read, run_folder
 from experiments.configuration import ConfigurationError
+from experiments.records import RESULT, read, run_folder
 from taskrobust import create_balancer
 from taskrobust.balancers import Balancer
 

@@ -92,8 +92,8 @@ def _run(
 ) -> int:
     """Read the configuration, then run; what is wrong with it ends in one line."""
     from experiments.bert.configuration import BertStudy
-    from experiments.bert.records import RecordError
     from experiments.configuration import ConfigurationError, load, preset_path
+    from experiments.records import RecordError
 
     options.command_line = command
     try:
@@ -122,10 +122,11 @@ def _pretrain(
 ) -> int:
     from rich.console import Console
 
-    from experiments.bert import records, results
+    from experiments import records
+    from experiments.bert import results
     from experiments.bert.arms import check_arms, in_order
-    from experiments.bert.comparable import check_comparable
     from experiments.bert.pretrain import pretrain, run_configuration, stage
+    from experiments.comparable import check_comparable
 
     out = writable_directory(parser, options.out)
     console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
@@ -186,8 +187,8 @@ def _summary(
 ) -> int:
     from rich.console import Console
 
-    from experiments.bert.records import RecordError
     from experiments.bert.summary import summarise
+    from experiments.records import RecordError
 
     try:
         found = summarise(options.pretrained, options.finetuned)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-from experiments.bert.records import RecordError
 from experiments.bert.tags import CLASSES, NUM_TASKS, TASKS
+from experiments.records import RecordError
 from taskrobust._files import write_atomically
 
 __all__ = [

@@ -23,11 +23,11 @@ from experiments.bert.data import (
 from experiments.bert.evaluation import class_sums, summarise, write_sums
 from experiments.bert.groupings import task_names
 from experiments.bert.model import PosBertForPreTraining, bert_config
-from experiments.bert.records import RESULT, run_folder
-from experiments.bert.runs import finished, provenance, record, start
-from experiments.bert.training import training_arguments
 from experiments.configuration import ConfigurationError, dump
 from experiments.quiet import quiet
+from experiments.records import RESULT, run_folder
+from experiments.runs import finished, provenance, record, start
+from experiments.training import training_arguments
 from taskrobust import TaskRobustTrainer
 from taskrobust.balancers import NonFiniteRiskError
 from taskrobust.trainer import last_complete_checkpoint

@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments.bert.comparable import check_comparable
-from experiments.bert.records import AGGREGATES
+from experiments.bert.aggregates import AGGREGATES
 from experiments.bert.tags import TASKS
+from experiments.comparable import check_comparable
 
 __all__ = ["REFERENCE", "Row", "arm_order", "markdown", "pieces", "rows", "table"]
 
@@ -38,7 +38,7 @@ def rows(results: Sequence[dict[str, Any]], arms: Sequence[str], split: str) -> 
     """A row an arm, in the order given; arms without a finished run are left out.
 
     Args:
-        results: from `experiments.bert.records.collect`.
+        results: from `experiments.records.collect`.
         arms: names in the order of the table.
         split: "valid" or "test".
 

@@ -9,14 +9,15 @@ import yaml
 from rich.table import Table
 
 from experiments.bert import results
-from experiments.bert.comparable import check_comparable
+from experiments.bert.aggregates import AGGREGATES, FEW
 from experiments.bert.evaluation import Interval, differences, read_sums
 from experiments.bert.glue import results as glue
 from experiments.bert.glue.data_sizes import notes
 from experiments.bert.glue.origin import collect as collect_fine_tuned
-from experiments.bert.records import AGGREGATES, FEW, RecordError, collect, require, run_folder
 from experiments.bert.results import REFERENCE, arm_order
 from experiments.bert.tags import TASKS
+from experiments.comparable import check_comparable
+from experiments.records import RecordError, collect, require, run_folder
 
 __all__ = ["Summary", "difference_rows", "summarise"]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from experiments.bert.evaluation import ClassSums, summarise, write_sums
 from experiments.bert.groupings import task_names
-from experiments.bert.records import RESULT, run_folder
 from experiments.bert.tags import CLASSES, TASKS
+from experiments.records import RESULT, run_folder
 
 ARMS = {"average": "pos", "minimax": "pos", "token-mean": "pos", "my own": "pos"}
 GROUPED = {

@@ -5,8 +5,8 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from experiments.bert.records import RESULT, run_folder
 from experiments.bert.tags import TASKS
+from experiments.records import RESULT, run_folder
 from figures import data, pos_bert_curves, pos_bert_traces
 from figures.pos_bert_traces import POINTS, held_out, smoothed
 from tests.figures.helpers import drawn, table

@@ -4,7 +4,8 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from experiments.bert.records import AGGREGATES, RESULT, run_folder
+from experiments.bert.aggregates import AGGREGATES
+from experiments.records import RESULT, run_folder
 from figures import data, pos_bert_grouping
 from figures.data import NothingToDrawError
 from figures.pos_bert_grouping import PANELS

@@ -7,9 +7,9 @@ import torch
 from experiments.bert.configuration import BertStudy
 from experiments.bert.preparation.prepare import prepare
 from experiments.bert.pretrain import pretrain
-from experiments.bert.records import RESULT, run_folder
 from experiments.bert.tags import TASKS
 from experiments.configuration import load, preset_path
+from experiments.records import RESULT, run_folder
 from figures import pos_bert_curves, pos_bert_grouping, pos_bert_runs, pos_bert_summary
 from figures.data import DataError, NothingToDrawError
 from figures.pos_bert_runs import read_runs

@@ -5,9 +5,10 @@ from statistics import fmean
 import numpy as np
 import pytest
 
+from experiments.bert.aggregates import AGGREGATES
 from experiments.bert.evaluation import ClassSums, differences
-from experiments.bert.records import AGGREGATES, RESULT, run_folder
 from experiments.bert.tags import TASKS
+from experiments.records import RESULT, run_folder
 from figures import data, pos_bert_summary
 from figures.pos_bert_runs import ARMS as LOOKS
 from figures.pos_bert_summary import WHOLE

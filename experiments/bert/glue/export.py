@@ -20,7 +20,7 @@ from experiments.bert.glue.finetune import PREDICTIONS, Run
 from experiments.bert.glue.metrics import predictions
 from experiments.bert.glue.results import headline
 from experiments.bert.glue.tasks import GlueTask
-from experiments.bert.records import RecordError
+from experiments.records import RecordError
 from taskrobust._files import write_atomically
 
 __all__ = ["answers", "export", "kept_outputs", "median_run"]

@@ -31,10 +31,10 @@ from experiments.bert.glue.encoding import Encoded
 from experiments.bert.glue.examples import TaskData
 from experiments.bert.glue.metrics import scores
 from experiments.bert.glue.models import Pretrained, classifier, tokenizer_of
-from experiments.bert.runs import finished, provenance, record, start
-from experiments.bert.training import check_batches, training_arguments
 from experiments.configuration import ConfigurationError
 from experiments.quiet import quiet
+from experiments.runs import finished, provenance, record, start
+from experiments.training import check_batches, training_arguments
 from taskrobust.trainer import last_complete_checkpoint
 
 __all__ = ["PREDICTIONS", "Run", "finetune", "plan", "steps"]

@@ -15,10 +15,10 @@ from transformers import (
 
 from experiments.bert.glue.origin import digest
 from experiments.bert.glue.tasks import GlueTask
-from experiments.bert.records import RESULT, read
 from experiments.bert.results import arm_order
 from experiments.configuration import ConfigurationError
 from experiments.quiet import quiet
+from experiments.records import RESULT, read
 
 __all__ = ["Pretrained", "classifier", "find_models", "tokenizer_of"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from experiments.bert.records import RESULT, RecordError, read, run_folder
+from experiments.records import RESULT, RecordError, read, run_folder
 
 __all__ = ["collect", "digest"]
 

@@ -24,9 +24,9 @@ from experiments.bert.glue.models import find_models
 from experiments.bert.glue.progress import run_bar
 from experiments.bert.glue.read import read_task
 from experiments.bert.glue.tasks import TASKS
-from experiments.bert.runs import finished
 from experiments.configuration import ConfigurationError
 from experiments.progress import without_other_bars
+from experiments.runs import finished
 from taskrobust._files import write_atomically
 
 __all__ = ["fine_tune_all", "read_all"]

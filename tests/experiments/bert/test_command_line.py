@@ -4,9 +4,9 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.bert import pretrain as pretraining
-from experiments.bert.records import RESULT, run_folder
 from experiments.bert.tags import TASKS
 from experiments.configuration import dump
+from experiments.records import RESULT, run_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,10 +15,10 @@ from experiments.bert.data import Prepared, held_out_batches, training_data
 from experiments.bert.evaluation import class_sums
 from experiments.bert.model import PosBertForPreTraining
 from experiments.bert.pretrain import pretrain
-from experiments.bert.records import RESULT, run_folder
 from experiments.bert.tags import CLASSES, TASKS
 from experiments.configuration import ConfigurationError, dump
-from tests.experiments.bert.runs import MORE, Recorded, losses, same, weights
+from experiments.records import RESULT, run_folder
+from tests.experiments.runs import MORE, Recorded, losses, same, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -4,8 +4,8 @@ import pytest
 
 from experiments.bert import pretrain as pretraining
 from experiments.bert.pretrain import pretrain
-from experiments.bert.records import RESULT, run_folder
-from tests.experiments.bert.runs import MORE, losses, same, weights
+from experiments.records import RESULT, run_folder
+from tests.experiments.runs import MORE, losses, same, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,10 +11,10 @@ from transformers import BertForPreTraining
 from experiments.bert import pretrain as pretraining
 from experiments.bert.model import PosBertForPreTraining
 from experiments.bert.pretrain import pretrain
-from experiments.bert.records import run_folder
 from experiments.bert.tags import TASKS
 from experiments.configuration import ConfigurationError
-from tests.experiments.bert.runs import Recorded, losses, weights
+from experiments.records import run_folder
+from tests.experiments.runs import Recorded, losses, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

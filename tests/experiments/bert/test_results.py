@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from experiments.bert.evaluation import ClassSums, summarise
-from experiments.bert.records import RESULT, collect, run_folder
 from experiments.bert.results import Row, arm_order, markdown, rows, table
 from experiments.bert.tags import CLASSES, TASKS
+from experiments.records import RESULT, collect, run_folder
 
 
 def summary(seed, empty=()):

@@ -7,10 +7,10 @@ import yaml
 
 from experiments.bert.evaluation import ClassSums, differences, read_sums, summarise, write_sums
 from experiments.bert.glue.tasks import TASKS as GLUE_TASKS
-from experiments.bert.records import RESULT, RecordError, run_folder
 from experiments.bert.summary import summarise as summary
 from experiments.bert.tags import CLASSES, TASKS
 from experiments.configuration import dump
+from experiments.records import RESULT, RecordError, run_folder
 from tests.experiments.bert.test_results import cells
 
 PROVENANCE = {"command": "python -m experiments bert pretrain", "versions": {"torch": "1.2.3"}}

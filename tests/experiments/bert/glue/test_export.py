@@ -10,7 +10,7 @@ from experiments.bert.glue.export import answers, export, kept_outputs, median_r
 from experiments.bert.glue.finetune import PREDICTIONS, Run
 from experiments.bert.glue.models import Pretrained
 from experiments.bert.glue.tasks import TASKS
-from experiments.bert.records import RecordError
+from experiments.records import RecordError
 
 OUTPUTS = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [0.0, 1.0, 4.0]])
 

@@ -15,8 +15,8 @@ from experiments.bert.glue.finetune import PREDICTIONS, finetune, plan, steps
 from experiments.bert.glue.metrics import scores
 from experiments.bert.glue.models import classifier, find_models, tokenizer_of
 from experiments.bert.glue.tasks import TASKS
-from experiments.bert.records import RESULT
 from experiments.configuration import ConfigurationError
+from experiments.records import RESULT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,8 +12,8 @@ from transformers import AutoConfig, BertConfig, BertForMaskedLM
 from experiments.bert.glue import models as finding
 from experiments.bert.glue.models import Pretrained, classifier, find_models, tokenizer_of
 from experiments.bert.glue.tasks import TASKS
-from experiments.bert.records import RESULT
 from experiments.configuration import ConfigurationError
+from experiments.records import RESULT
 
 
 def pretrained(out, checkpoint, arm, seed):

@@ -5,7 +5,7 @@ import pytest
 
 from experiments.bert.glue.models import find_models
 from experiments.bert.glue.origin import collect
-from experiments.bert.records import RESULT, RecordError
+from experiments.records import RESULT, RecordError
 
 RUNS = [{"arm": "average", "seed": 0}, {"arm": "minimax", "seed": 0}]
 

@@ -10,8 +10,8 @@ from experiments.__main__ import main
 from experiments.bert.glue import finetune as finetuning
 from experiments.bert.glue import generated, study
 from experiments.bert.glue.finetune import PREDICTIONS
-from experiments.bert.records import RESULT
 from experiments.configuration import dump
+from experiments.records import RESULT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

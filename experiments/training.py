@@ -1,19 +1,54 @@
-"""What pre-training and fine-tuning tell transformers' Trainer alike."""
+"""What all training here tells transformers' Trainer alike."""
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import TrainingArguments
 
-from experiments.bert.configuration import FineTuning, Optimisation
 from experiments.configuration import ConfigurationError
 
-__all__ = ["check_batches", "training_arguments"]
+__all__ = ["Recipe", "check_batches", "training_arguments"]
 
 
-def check_batches(how: Optimisation | FineTuning, field: str) -> tuple[int, int]:
+class Recipe(Protocol):
+    """What the configurations of pre-training and of fine-tuning have in common."""
+
+    @property
+    def batch_size(self) -> int:
+        """Examples a step over all processes and micro-batches."""
+
+    @property
+    def micro_batch_size(self) -> int | None:
+        """Examples a process takes at once; None: its whole share."""
+
+    @property
+    def learning_rate(self) -> float:
+        """At its peak."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of AdamW."""
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Of AdamW."""
+
+    @property
+    def epsilon(self) -> float:
+        """Of AdamW."""
+
+    @property
+    def max_gradient_norm(self) -> float:
+        """0: no clipping."""
+
+    @property
+    def precision(self) -> str:
+        """float32, bf16 or fp16."""
+
+
+def check_batches(how: Recipe, field: str) -> tuple[int, int]:
     """How a step is taken by the processes there are.
 
     Args:
@@ -40,7 +75,7 @@ def check_batches(how: Optimisation | FineTuning, field: str) -> tuple[int, int]
 
 
 def training_arguments(
-    how: Optimisation | FineTuning, field: str, folder: Path, **options: Any
+    how: Recipe, field: str, folder: Path, *, schedule: str = "linear", **options: Any
 ) -> TrainingArguments:
     """The Trainer's arguments; every default that would change the recipe is overridden.
 
@@ -48,6 +83,7 @@ def training_arguments(
         how: the configuration.
         field: its name in the preset, for errors.
         folder: of the run; checkpoints go into ``checkpoints``.
+        schedule: of the learning rate after the warm-up, as transformers calls it.
         options: more arguments: steps, warm-up, seed, how often is logged, evaluated and saved.
 
     Raises:
@@ -61,7 +97,7 @@ def training_arguments(
         per_device_eval_batch_size=micro,
         gradient_accumulation_steps=accumulation,
         learning_rate=how.learning_rate,
-        lr_scheduler_type="linear",
+        lr_scheduler_type=schedule,
         weight_decay=how.weight_decay,
         adam_beta1=how.betas[0],
         adam_beta2=how.betas[1],

@@ -4,22 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["AGGREGATES", "FEW", "RESULT", "RecordError", "collect", "read", "require", "run_folder"]
+__all__ = ["RESULT", "RecordError", "collect", "read", "require", "run_folder"]
 
 RESULT = "result.json"
 """Name of the file that a finished run leaves in its folder."""
-
-AGGREGATES = {
-    "worst": "worst",
-    "worst_but_interjection": "worst*",
-    "mean": "mean",
-    "mean_but_interjection": "mean*",
-    "token_mean": "token mean",
-}
-"""Titles of the risks over several classes, by field; the star leaves the interjection out."""
-
-FEW = 30
-"""Intervals of a class with fewer held-out pieces cannot be trusted, and are not shown."""
 
 
 class RecordError(RuntimeError):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from experiments.bert.records import RESULT, RecordError, collect, read, run_folder
+from experiments.records import RESULT, RecordError, collect, read, run_folder
 
 
 def saved(out, arm, seed, text=None):
@@ -46,7 +46,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 def test_reading_imports_neither_torch_nor_transformers():
     code = (
-        "import sys\nfrom experiments.bert import records\n"
+        "import sys\nfrom experiments import records\n"
         "print(sorted({'torch', 'transformers', 'yaml', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from experiments.bert.records import RESULT, read
 from experiments.configuration import ConfigurationError
+from experiments.records import RESULT, read
 from taskrobust import __version__
 from taskrobust._files import write_atomically
 

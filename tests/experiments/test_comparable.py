@@ -1,9 +1,9 @@
 import pytest
 import yaml
 
-from experiments.bert.comparable import check_comparable
-from experiments.bert.records import RecordError
 from experiments.bert.results import rows
+from experiments.comparable import check_comparable
+from experiments.records import RecordError
 
 STUDY = {
     "masking": {"seed": 0},

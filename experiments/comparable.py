@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from experiments.bert.records import RecordError, require
+from experiments.records import RecordError, require
 
 __all__ = ["check_comparable"]
 
@@ -23,7 +23,7 @@ def check_comparable(runs: Sequence[dict[str, Any]]) -> None:
     """Refuse runs of different studies: their numbers differ for other reasons than the arm.
 
     Args:
-        runs: of `experiments.bert.records.collect`.
+        runs: of `experiments.records.collect`.
 
     Raises:
         RecordError: two runs differ in a field other than arm, grouping of the arm, and how often
