@@ -2,6 +2,7 @@
 
 import json
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -58,6 +59,11 @@ def provenance(command: str, packages: Sequence[str]) -> dict[str, Any]:
         "versions": {
             "taskrobust": __version__,
             "python": platform.python_version(),
-            **{package: version(package) for package in packages},
+            **{package: _version(package) for package in packages},
         },
     }
+
+
+def _version(package: str) -> str:
+    """What a loaded package says of itself, which for torch names the build, or its metadata."""
+    return getattr(sys.modules.get(package), "__version__", None) or version(package)
