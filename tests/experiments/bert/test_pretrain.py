@@ -18,7 +18,7 @@ from experiments.bert.pretrain import pretrain
 from experiments.bert.tags import CLASSES, TASKS
 from experiments.configuration import ConfigurationError, dump
 from experiments.records import RESULT, run_folder
-from tests.experiments.runs import MORE, Recorded, losses, same, weights
+from tests.experiments.bert.runs import MORE, Recorded, losses, same, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

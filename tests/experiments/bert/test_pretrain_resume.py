@@ -5,7 +5,7 @@ import pytest
 from experiments.bert import pretrain as pretraining
 from experiments.bert.pretrain import pretrain
 from experiments.records import RESULT, run_folder
-from tests.experiments.runs import MORE, losses, same, weights
+from tests.experiments.bert.runs import MORE, losses, same, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

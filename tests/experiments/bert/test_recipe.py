@@ -14,7 +14,7 @@ from experiments.bert.pretrain import pretrain
 from experiments.bert.tags import TASKS
 from experiments.configuration import ConfigurationError
 from experiments.records import run_folder
-from tests.experiments.runs import Recorded, losses, weights
+from tests.experiments.bert.runs import Recorded, losses, weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
