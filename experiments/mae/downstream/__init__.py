@@ -1,0 +1,1 @@
+"""Fine-tuning of a pre-trained encoder: classification, semantic segmentation, depth."""
