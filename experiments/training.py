@@ -1,15 +1,23 @@
 """What all training here tells transformers' Trainer alike."""
 
 import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch.utils.data import SequentialSampler
 from transformers import TrainingArguments
 
 from experiments.configuration import ConfigurationError
+from experiments.quiet import quiet
+from experiments.runs import start
+from taskrobust import TaskRobustTrainer
+from taskrobust.balancers import NonFiniteRiskError
+from taskrobust.trainer import last_complete_checkpoint
 
-__all__ = ["Recipe", "check_batches", "training_arguments"]
+__all__ = ["OrderedTrainer", "Recipe", "Trained", "check_batches", "train", "training_arguments"]
 
 
 class Recipe(Protocol):
@@ -114,6 +122,50 @@ def training_arguments(
         ddp_backend="gloo" if _processes() > 1 and not accelerated else None,
         **options,
     )
+
+
+class OrderedTrainer(TaskRobustTrainer):
+    """Reads the training examples in the order of the data set, which is drawn already."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a run was trained."""
+
+    seconds: float
+    """Of this attempt."""
+    resumed_from: str | None
+    """Name of the checkpoint it went on from."""
+
+
+def train(trainer: TaskRobustTrainer, folder: Path, configuration: str, title: str) -> Trained:
+    """Train to the end, from the newest whole checkpoint of the folder if there is one.
+
+    Args:
+        trainer: whose checkpoints go into ``checkpoints`` of the folder.
+        folder: of the run; it is told the configuration.
+        configuration: all that the run depends on, as text.
+        title: of the run, for people.
+
+    Raises:
+        ConfigurationError: a risk is not finite.
+    """
+    if trainer.is_world_process_zero():
+        start(folder, configuration)
+    began = time.time()
+    resumed = last_complete_checkpoint(folder / "checkpoints")
+    try:
+        with quiet():
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    except NonFiniteRiskError as error:
+        raise ConfigurationError(
+            f"{title}: training diverged ({error}); lower the learning rate of `optimisation`, or "
+            "set `optimisation.max_gradient_norm`"
+        ) from error
+    return Trained(time.time() - began, None if resumed is None else resumed.name)
 
 
 def _processes() -> int:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+
+from experiments.order import SampleOrder
 
 __all__ = ["InstanceOrder", "MaskingCollator", "TaskOfPiece", "mask_instance"]
 
@@ -28,45 +29,27 @@ class TaskOfPiece(Protocol):
         """Task ids of pieces with given part-of-speech classes."""
 
 
-class InstanceOrder(Dataset[dict[str, Any]]):
+class InstanceOrder(SampleOrder):
     """The instances of a whole run in training order, each with its duplicate and index.
 
-    Position k of the run is in epoch k div (D·n), D virtual duplicates of n instances, and each
-    epoch visits every (duplicate, instance) once, in an order drawn from (seed, epoch). Read it
-    with a sequential sampler: ranks and workers take what is theirs, and a restart needs no random
-    state.
-
     Args:
-        instances: the prepared data set, of n rows.
+        instances: the prepared data set.
         length: instances of the whole run.
-        duplicates: D.
+        duplicates: virtual copies of each instance, with different masks.
         seed: of the order (the masks have their own).
+
+    Raises:
+        ValueError: there are no instances.
     """
 
     def __init__(
         self, instances: Sequence[Instance], length: int, duplicates: int, seed: int
     ) -> None:
-        if len(instances) == 0:
-            raise ValueError("`instances` should hold at least one instance; found none")
+        super().__init__(len(instances), length, duplicates, seed)
         self.instances = instances
-        self.length = length
-        self.duplicates = duplicates
-        self.seed = seed
-        self._epoch = -1
-        self._order: NDArray[np.int64] = np.empty(0, np.int64)
 
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        if not 0 <= position < self.length:
-            raise IndexError(position)
-        size = self.duplicates * len(self.instances)
-        epoch, place = divmod(position, size)
-        if epoch != self._epoch:
-            rng = np.random.default_rng([self.seed, epoch])
-            self._epoch, self._order = epoch, rng.permutation(size)
-        duplicate, index = divmod(int(self._order[place]), len(self.instances))
+    def sample(self, duplicate: int, index: int) -> dict[str, Any]:
+        """An instance that knows which one it is."""
         return {**self.instances[index], "duplicate": duplicate, "index": index}
 
 

@@ -1,14 +1,12 @@
 """Pre-training: every arm and seed a run of its own, resumable, with a recorded result."""
 
-import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import yaml
-from torch.utils.data import SequentialSampler
 from transformers import TrainingArguments
 
 from experiments.bert.arms import arm_balancer
@@ -26,23 +24,14 @@ from experiments.bert.model import PosBertForPreTraining, bert_config
 from experiments.configuration import ConfigurationError, dump
 from experiments.quiet import quiet
 from experiments.records import RESULT, run_folder
-from experiments.runs import finished, provenance, record, start
-from experiments.training import training_arguments
-from taskrobust import TaskRobustTrainer
-from taskrobust.balancers import NonFiniteRiskError
+from experiments.runs import finished, provenance, record
+from experiments.training import OrderedTrainer, train, training_arguments
 from taskrobust.trainer import last_complete_checkpoint
 
 __all__ = ["pretrain", "run_configuration", "stage"]
 
 PACKAGES = ("torch", "transformers", "datasets", "nltk")
 """Whose versions are recorded."""
-
-
-class _OrderedTrainer(TaskRobustTrainer):
-    """Reads the training instances in the order of the data set, which is drawn already."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
 
 
 def pretrain(
@@ -91,7 +80,7 @@ def pretrain(
         )
     )
     balancer = arm_balancer(arm, study.arms[arm], names, model, out, seed)
-    trainer = _OrderedTrainer(
+    trainer = OrderedTrainer(
         model,
         _arguments(study, folder, seed),
         train_dataset=instances,
@@ -99,19 +88,9 @@ def pretrain(
         data_collator=masking,
         balancer=balancer,
     )
-    if trainer.is_world_process_zero():
-        start(folder, configuration)
-    began = time.time()
-    resumed = last_complete_checkpoint(folder / "checkpoints")
-    try:
-        with quiet():
-            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-            trainer.save_model(str(folder / "model"))
-    except NonFiniteRiskError as error:
-        raise ConfigurationError(
-            f"arm {arm!r}, seed {seed}: training diverged ({error}); lower "
-            "`optimisation.learning_rate`, or set `optimisation.max_gradient_norm`"
-        ) from error
+    trained = train(trainer, folder, configuration, f"arm {arm!r}, seed {seed}")
+    with quiet():
+        trainer.save_model(str(folder / "model"))
     result: dict[str, Any] = {}
     if trainer.is_world_process_zero():
         result = {
@@ -119,8 +98,7 @@ def pretrain(
             "arm": arm,
             "seed": seed,
             "configuration": configuration,
-            "seconds": time.time() - began,
-            "resumed_from": None if resumed is None else resumed.name,
+            **asdict(trained),
             "parameters": sum(p.numel() for p in model.parameters()),
             "device": str(trainer.args.device),
             **_held_out(study, model, prepared, folder),

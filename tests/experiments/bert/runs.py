@@ -25,7 +25,7 @@ class Recorded:
         """The trainer, recording."""
         recorded = self
 
-        class Trainer(pretraining._OrderedTrainer):
+        class Trainer(pretraining.OrderedTrainer):
             def train(self, *args, **kwargs):
                 initial = copy.deepcopy(self.model.state_dict())
                 recorded.parameters[self.args.output_dir] = initial

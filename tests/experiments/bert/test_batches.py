@@ -254,5 +254,5 @@ def test_positions_outside_the_run_and_empty_data_are_refused():
     for position in (3, -1):
         with pytest.raises(IndexError):
             order[position]
-    with pytest.raises(ValueError, match="`instances` should hold at least one"):
+    with pytest.raises(ValueError, match="at least one example; found none"):
         InstanceOrder([], 3, 1, 0)

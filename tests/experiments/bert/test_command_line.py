@@ -31,7 +31,7 @@ def no_training(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("something was trained")
 
-    monkeypatch.setattr(pretraining._OrderedTrainer, "train", refuse)
+    monkeypatch.setattr(pretraining.OrderedTrainer, "train", refuse)
 
 
 def refusal(capsys, *arguments):
@@ -110,7 +110,7 @@ def test_an_interrupted_run_exits_as_shells_have_it(
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pretraining._OrderedTrainer, "train", interrupt)
+    monkeypatch.setattr(pretraining.OrderedTrainer, "train", interrupt)
     words = ["--preset", preset, "--data", prepared_folder, "--out", tmp_path / "out"]
     assert main(["bert", "pretrain", *map(str, words)]) == 130
     assert "interrupted" in capsys.readouterr().err

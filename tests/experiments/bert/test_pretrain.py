@@ -32,7 +32,7 @@ def finished(tmp_path_factory, tiny, prepared_folder):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretraining, "_OrderedTrainer", recorded.trainer())
+        patch.setattr(pretraining, "OrderedTrainer", recorded.trainer())
         found = {arm: pretrain(study, prepared_folder, out, arm, 0) for arm in ARMS}
     torch.set_num_threads(threads)
     return out, found, recorded
@@ -70,7 +70,7 @@ def test_another_seed_has_other_parameters_and_the_same_batches(
 ):
     out, _, first = finished
     second = Recorded()
-    monkeypatch.setattr(pretraining, "_OrderedTrainer", second.trainer())
+    monkeypatch.setattr(pretraining, "OrderedTrainer", second.trainer())
     pretrain(tiny(), prepared_folder, tmp_path, "average", 1)
     assert (first.seeds, second.seeds) == ({0}, {1})
     (parameters,), (batches,) = second.parameters.values(), second.batches.values()

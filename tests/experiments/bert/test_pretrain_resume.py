@@ -15,7 +15,7 @@ class StoppedError(Exception):
 
 
 def stopping(step):
-    class Trainer(pretraining._OrderedTrainer):
+    class Trainer(pretraining.OrderedTrainer):
         def training_step(self, *args, **kwargs):
             if self.state.global_step == step:
                 raise StoppedError
@@ -31,11 +31,11 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_parameters(
     study = tiny(*MORE)
     straight = pretrain(study, prepared_folder, tmp_path / "straight", arm, 0)
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining, "_OrderedTrainer", stopping(6))
+        patch.setattr(pretraining, "OrderedTrainer", stopping(6))
         with pytest.raises(StoppedError):
             pretrain(study, prepared_folder, tmp_path / "stopped", arm, 0)
     assert not (run_folder(tmp_path / "stopped", arm, 0) / RESULT).exists()
-    monkeypatch.setattr(pretraining, "_OrderedTrainer", stopping(0))  # not from the start
+    monkeypatch.setattr(pretraining, "OrderedTrainer", stopping(0))  # not from the start
     resumed = pretrain(study, prepared_folder, tmp_path / "stopped", arm, 0)
     assert resumed["resumed_from"] == "checkpoint-4"
     ends = [weights(run_folder(tmp_path / name, arm, 0)) for name in ("straight", "stopped")]
@@ -56,7 +56,7 @@ def test_a_run_stopped_before_its_result_is_evaluated_only(
         patch.setattr(pretraining, "_held_out", stop)
         with pytest.raises(StoppedError):
             pretrain(tiny(), prepared_folder, tmp_path, "minimax", 0)
-    monkeypatch.setattr(pretraining, "_OrderedTrainer", stopping(0))
+    monkeypatch.setattr(pretraining, "OrderedTrainer", stopping(0))
     result = pretrain(tiny(), prepared_folder, tmp_path, "minimax", 0)
     assert result["resumed_from"] == "checkpoint-8"
     assert result["valid"] == straight["valid"]

@@ -46,7 +46,7 @@ def test_a_run_is_adamw_with_decay_of_matrices_only_and_a_linear_schedule(
     monkeypatch, tmp_path, tiny, prepared_folder, norm
 ):
     recorded, study = Recorded(), tiny("model.dropout=0.0", RECIPE.replace("NORM", norm))
-    monkeypatch.setattr(pretraining, "_OrderedTrainer", recorded.trainer())
+    monkeypatch.setattr(pretraining, "OrderedTrainer", recorded.trainer())
     pretrain(study, prepared_folder, tmp_path, "average", 0)
     (initial,), (batches,) = recorded.parameters.values(), recorded.batches.values()
     model = PosBertForPreTraining.from_pretrained(run_folder(tmp_path, "average", 0) / "model")
