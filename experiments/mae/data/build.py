@@ -1,4 +1,4 @@
-"""Manifests from folders ``root/{split}/{modality}/[class/]{stem}.{ext}``, every file checked.
+"""Manifests from folders ``root/{split}/[modality/][class/]{stem}.{ext}``, every file checked.
 
 Files belong together by their stem, never by their order; a stem without one of its files is an
 error.
@@ -19,19 +19,14 @@ import numpy as np
 from experiments.configuration import ConfigurationError
 from experiments.mae.data.declarations import DepthFiles, LabelFiles, ModalityFiles
 from experiments.mae.data.files import as_tensors, stored_values
+from experiments.mae.data.layout import modality_folder, split_names, stems
 from experiments.mae.data.manifest import Header, Manifest, Record, write_manifest
 from experiments.progress import Stages
 
-__all__ = ["EXTENSIONS", "MANIFEST", "build_manifest"]
+__all__ = ["MANIFEST", "build_manifest"]
 
 MANIFEST = "manifest.jsonl"
 """Name of a manifest, unless another is given."""
-
-EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""Of images, in lower case."""
-
-_NOTES = frozenset({".csv", ".json", ".md", ".tsv", ".txt", ".yaml"})
-"""Extensions of files that may lie beside the images."""
 
 _AT_ONCE = 1024
 """Records that are handed to the threads together."""
@@ -43,6 +38,7 @@ def build_manifest(
     out: Path | None = None,
     *,
     splits: Sequence[str] | None = None,
+    by_modality: bool = True,
     provenance: Mapping[str, str] | None = None,
     threads: int | None = None,
     stages: Stages | None = None,
@@ -53,7 +49,10 @@ def build_manifest(
         root: holds a folder for each split.
         modalities: what the files hold; the folders are called by their names.
         out: the manifest; ``manifest.jsonl`` in `root` if None.
-        splits: folders of `root`; None: all that have a folder of one of the modalities.
+        splits: folders of `root`; None: all that have a folder of one of the modalities, or, if not
+            `by_modality`, all folders.
+        by_modality: whether a split has a folder for each modality; if not, it is itself the folder
+            of the only one, as in ``root/{split}/{class}/{stem}.{ext}``.
         provenance: kept in the header, beside the versions of what has read the files.
         threads: that read files; as many as there are processors, up to 8, if None.
         stages: shows the progress; on standard error if None.
@@ -62,14 +61,25 @@ def build_manifest(
         The manifest; it does not depend on `threads`.
 
     Raises:
+        ValueError: several modalities, but not `by_modality`.
         ConfigurationError: the first file, in order of split, stem and modality, that is missing,
             damaged, or holds something else than declared, its value and a remedy; or a folder
             that cannot be understood. Nothing has been written then.
     """
+    if len(modalities) > 1 and not by_modality:
+        raise ValueError(
+            f"`by_modality` should be true for {len(modalities)} modalities; found false"
+        )
     out = root / MANIFEST if out is None else out
     folder = out.resolve().parent
-    names = _splits(root, modalities, splits)
-    records = [each for split in names for each in _matched(root, split, modalities)]
+    names = split_names(root, modalities, splits, by_modality)
+    records = [
+        each
+        for split in names
+        for each in _matched(
+            split, {m.name: modality_folder(root, split, m.name, by_modality) for m in modalities}
+        )
+    ]
     classes = sorted({each.label for each in records if each.label is not None})
     digest, tally = hashlib.sha256(), _Tally(modalities)
     found: list[Record] = []
@@ -141,97 +151,19 @@ class _Tally:
                 )
 
 
-def _splits(
-    root: Path, modalities: Sequence[ModalityFiles], splits: Sequence[str] | None
-) -> list[str]:
-    wanted = " and ".join(each.name for each in modalities)
-    if not root.is_dir():
-        raise ConfigurationError(f"{root}: should be a folder with train/{wanted}; found none")
-    names = splits or sorted(
-        folder.name
-        for folder in root.iterdir()
-        if not folder.name.startswith(".") and any((folder / m.name).is_dir() for m in modalities)
-    )
-    if not names:
-        raise ConfigurationError(
-            f"{root}: should hold folders of splits, such as train, with folders {wanted} in each; "
-            "found none"
-        )
-    for name in names:
-        for each in modalities:
-            if not (root / name / each.name).is_dir():
-                raise ConfigurationError(
-                    f"{root / name / each.name}: is missing; split {name!r} should have a folder "
-                    f"for each modality ({wanted})"
-                )
-    return list(names)
-
-
-def _matched(root: Path, split: str, modalities: Sequence[ModalityFiles]) -> Iterator[_Match]:
-    found = {each.name: _stems(root / split / each.name) for each in modalities}
+def _matched(split: str, folders: Mapping[str, Path]) -> Iterator[_Match]:
+    """The files of a split by stem, from the folders of its modalities."""
+    found = {name: stems(folder) for name, folder in folders.items()}
     for stem in sorted(set().union(*found.values())):
-        files = {name: stems[stem] for name, stems in found.items() if stem in stems}
-        for name in found:
+        files = {name: paths[stem] for name, paths in found.items() if stem in paths}
+        for name, folder in folders.items():
             if name not in files:
                 other, path = next(iter(files.items()))
                 raise ConfigurationError(
-                    f"{root / split / name / stem}.*: is missing, though there is {other} {path}; "
+                    f"{folder / stem}.*: is missing, though there is {other} {path}; "
                     f"add it, or remove the other files of {stem}"
                 )
         yield _Match(split, stem, files)
-
-
-def _stems(folder: Path) -> dict[str, Path]:
-    """Images of a modality by stem, in class folders or in none."""
-    classes = sorted(each for each in _entries(folder) if each.is_dir())
-    found = _images(folder)
-    if found and classes:
-        raise ConfigurationError(
-            f"{folder}: should have its images in class folders or directly; found {classes[0]} "
-            f"beside {next(iter(found.values()))}; move one of them"
-        )
-    for each in classes:
-        inner = [entry for entry in _entries(each) if entry.is_dir()]
-        if inner:
-            raise ConfigurationError(
-                f"{inner[0]}: should not be in a class folder, which holds images only; move its "
-                f"images to {each}"
-            )
-        images = _images(each)
-        if not images:
-            raise ConfigurationError(
-                f"{each}: a class folder should hold images; found none; remove or fill it"
-            )
-        found.update({f"{each.name}/{stem}": path for stem, path in images.items()})
-    if not found:
-        raise ConfigurationError(
-            f"{folder}: should hold images ({', '.join(sorted(EXTENSIONS))}); found none"
-        )
-    return found
-
-
-def _images(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(each for each in _entries(folder) if not each.is_dir()):
-        extension = path.suffix.lower()
-        if extension in _NOTES:
-            continue
-        if extension not in EXTENSIONS:
-            raise ConfigurationError(
-                f"{path}: should be an image ({', '.join(sorted(EXTENSIONS))}); remove or convert "
-                "it"
-            )
-        other = found.setdefault(path.stem, path)
-        if other != path:
-            raise ConfigurationError(
-                f"{path}: has the stem of {other}; stems tell which files belong together, so "
-                "remove one"
-            )
-    return found
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    return (each for each in folder.iterdir() if not each.name.startswith("."))
 
 
 def _in_threads(
