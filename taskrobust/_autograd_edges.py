@@ -12,7 +12,6 @@ __all__ = [
     "Divert",
     "Edge",
     "backward",
-    "backward_rows",
     "node_bytes",
     "out_edges",
     "root_of",
@@ -142,25 +141,6 @@ def backward(
         allow_unused=True,
         is_grads_batched=batched,
     )
-
-
-def backward_rows(
-    starts: dict[Edge, Tensor], targets: list[Edge], *, batched: bool
-) -> Sequence[Tensor | None]:
-    """`backward` of each row of the gradients that enter, in one pass if `batched`."""
-    size = len(next(iter(starts.values()), ()))
-    if batched and size > 1:
-        return backward(starts, targets, batched=True)
-    found = [backward({e: row[k] for e, row in starts.items()}, targets) for k in range(size)]
-    return [_stack(of_target) for of_target in zip(*found, strict=True)]
-
-
-def _stack(rows: Sequence[Tensor | None]) -> Tensor | None:
-    """Rows as one tensor, zeros where there is none; None if there are none at all."""
-    like = next((row for row in rows if row is not None), None)
-    if like is None:
-        return None
-    return torch.stack([torch.zeros_like(like) if row is None else row for row in rows])
 
 
 def _is_sink(node: Node) -> bool:

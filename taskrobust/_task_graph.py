@@ -23,7 +23,6 @@ from taskrobust._autograd_edges import (
     Divert,
     Edge,
     backward,
-    backward_rows,
     node_bytes,
     out_edges,
     root_of,
@@ -100,41 +99,89 @@ class TaskGraph:
         return self._labels[node] == SHARED
 
     def chunks(self, tasks: Collection[int], max_bytes: int) -> Iterator[list[int]]:
-        """Tasks that a pass can carry together: those with the same shared nodes, as memory allows.
+        """Tasks for one `private_pass`: those with the same shared nodes, as memory allows.
 
         Args:
             tasks: which tasks to divide.
-            max_bytes: bound on each gradient of a batched pass (but one task at least).
+            max_bytes: bound on the gradients that the pass returns (but one task at least).
         """
-        shared = [node_bytes(node) for node in self._kids if self._labels[node] == SHARED]
-        size = max(1, max_bytes // max([*shared, 1]))
         groups: dict[frozenset[Node], list[int]] = {}
         for task in tasks:
             frontier = frozenset(edge[0] for _, _, edge in self._frontiers[task])
             groups.setdefault(frontier, []).append(task)
-        for group in groups.values():
+        for frontier, group in groups.items():
+            own = [self._stops((task,)) for task in group]
+            found = sum(map(node_bytes, frontier)) + max(sum(map(node_bytes, s)) for s in own)
+            size = max(1, max_bytes // max(found, 1))
             for start in range(0, len(group), size):
                 yield group[start : start + size]
 
-    def gradients(self, tasks: list[int], *, batched: bool) -> list[dict[Node, Tensor]]:
-        """Gradients of the losses of some tasks where the pass stops: at products and parameters.
+    def private_pass(
+        self, tasks: list[int]
+    ) -> tuple[list[dict[Node, Tensor]], list[dict[Edge, Tensor]]]:
+        """One pass through the private nodes of some tasks.
 
         Args:
             tasks: one of `chunks`.
-            batched: carry them through the shared nodes together, else one after the other.
 
         Returns:
-            For each of these tasks the gradients of the nodes that its loss depends on, those of
-            products ``[n, d_out]``.
+            Each task's gradients at its private products and parameters, those of products
+            ``[n, d_out]``; and those that enter shared nodes, for `shared_pass`.
         """
+        stops = self._stops(tasks)
+        targets: dict[Edge, None] = {(node, 0): None for node in stops}
+        starts: dict[Edge, Tensor] = {}
+        passed: set[Edge] = set()
         rows: list[dict[Edge, Tensor]] = [{} for _ in tasks]
-        found = self._private_pass(tasks, rows)
-        points = dict.fromkeys(edge for of_task in rows for edge in of_task)
-        stacked = {e: torch.stack([row_or_zeros(of_task, e) for of_task in rows]) for e in points}
-        for node, gradients in self._shared_pass(stacked, batched).items():
-            for of_task, gradient in zip(found, gradients, strict=True):
-                of_task[node] = gradient
-        return found
+        with ExitStack() as stack:
+            for task, of_task in zip(tasks, rows, strict=True):
+                root = self._roots()[task]
+                if root is not None and self._labels[root[0]] == task and root[0] in self._kids:
+                    starts[root] = self._seeds[task]
+                diverted: dict[Node, dict[int, Edge]] = {}
+                for node, index, edge in self._frontiers[task]:
+                    if node is None:
+                        of_task[edge] = self._seeds[task]
+                    else:
+                        diverted.setdefault(node, {})[index] = edge
+                        targets[edge] = None
+                for node, edges in diverted.items():
+                    stack.callback(node.register_hook(Divert(edges, of_task, passed)).remove)
+            captured = dict(zip(stops, backward(starts, targets), strict=False))
+        found = [
+            {n: g for n, g in captured.items() if g is not None and self._labels[n] == task}
+            for task in tasks
+        ]
+        return found, rows
+
+    def shared_rows(self, max_bytes: int) -> int:
+        """How many tasks a `shared_pass` can carry.
+
+        Args:
+            max_bytes: bound on each of its gradients (but one task at least).
+        """
+        shared = [node_bytes(node) for node in self._kids if self._labels[node] == SHARED]
+        return max(1, max_bytes // max([*shared, 1]))
+
+    def shared_pass(self, rows: list[dict[Edge, Tensor]]) -> list[dict[Node, Tensor]]:
+        """A pass through the shared nodes, batched if it is for several tasks.
+
+        Args:
+            rows: for each task what `private_pass` has returned.
+
+        Returns:
+            For each task the gradients at shared products and parameters, as there.
+        """
+        stops = self._stops((SHARED,))
+        targets = [(node, 0) for node in stops]
+        if len(rows) == 1:
+            found = zip(stops, backward(rows[0], targets), strict=False)
+            return [{node: gradient for node, gradient in found if gradient is not None}]
+        edges = dict.fromkeys(edge for of_task in rows for edge in of_task)
+        stacked = {e: torch.stack([row_or_zeros(of_task, e) for of_task in rows]) for e in edges}
+        batches = zip(stops, backward(stacked, targets, batched=True), strict=False)
+        unbound = {node: batch.unbind() for node, batch in batches if batch is not None}
+        return [{node: of_node[i] for node, of_node in unbound.items()} for i in range(len(rows))]
 
     def _roots(self) -> list[Edge | None]:
         """Where the gradient of each task starts."""
@@ -221,44 +268,6 @@ class TaskGraph:
     def _stops(self, labels: Collection[int]) -> list[Node]:
         """Products and parameters with one of some labels."""
         return [n for n in (*self.products, *self.direct) if self._labels.get(n) in labels]
-
-    def _private_pass(
-        self, tasks: list[int], rows: list[dict[Edge, Tensor]]
-    ) -> list[dict[Node, Tensor]]:
-        """One pass through the private nodes of some tasks.
-
-        Returns:
-            Each task's gradients at its private stops; those at its frontier are put into `rows`.
-        """
-        stops = self._stops(tasks)
-        targets: dict[Edge, None] = {(node, 0): None for node in stops}
-        starts: dict[Edge, Tensor] = {}
-        passed: set[Edge] = set()
-        with ExitStack() as stack:
-            for task, of_task in zip(tasks, rows, strict=True):
-                root = self._roots()[task]
-                if root is not None and self._labels[root[0]] == task and root[0] in self._kids:
-                    starts[root] = self._seeds[task]
-                diverted: dict[Node, dict[int, Edge]] = {}
-                for node, index, edge in self._frontiers[task]:
-                    if node is None:
-                        of_task[edge] = self._seeds[task]
-                    else:
-                        diverted.setdefault(node, {})[index] = edge
-                        targets[edge] = None
-                for node, edges in diverted.items():
-                    stack.callback(node.register_hook(Divert(edges, of_task, passed)).remove)
-            captured = dict(zip(stops, backward(starts, targets), strict=False))
-        return [
-            {n: g for n, g in captured.items() if g is not None and self._labels[n] == task}
-            for task in tasks
-        ]
-
-    def _shared_pass(self, rows: dict[Edge, Tensor], batched: bool) -> dict[Node, Tensor]:
-        """From frontiers to shared stops: gradients ``[number of tasks, ...]``."""
-        stops = self._stops((SHARED,))
-        found = backward_rows(rows, [(node, 0) for node in stops], batched=batched)
-        return {n: g for n, g in zip(stops, found, strict=False) if g is not None}
 
 
 def _product(

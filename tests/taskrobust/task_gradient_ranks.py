@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskrobust import GradNorm, task_gradients
+from taskrobust import GradNorm, _gradient_run
 from taskrobust.risks import GradientReduction, TaskRisks, TaskSums, global_risks
 from taskrobust.task_gradients import SharedLayer
 
@@ -57,7 +57,7 @@ def risks_of(model: nn.Module, x: Tensor, reduction: GradientReduction = "mean")
 
 def found(mine: Tensor, reduction: GradientReduction, block_bytes: int) -> dict[str, Tensor]:
     """Global gradients and norms, in one or several blocks."""
-    before, task_gradients.BLOCK_BYTES = task_gradients.BLOCK_BYTES, block_bytes
+    before, _gradient_run.BLOCK_BYTES = _gradient_run.BLOCK_BYTES, block_bytes
     model = Model()
     layer = SharedLayer(model.shared)
     risks = risks_of(model, examples(0, mine), reduction).risks
@@ -69,7 +69,7 @@ def found(mine: Tensor, reduction: GradientReduction, block_bytes: int) -> dict[
         "gradients": layer.global_gradients(risks, gradient_reduction=reduction),
         "norms": layer.global_norms(risks, gradient_reduction=reduction),
     }
-    task_gradients.BLOCK_BYTES = before
+    _gradient_run.BLOCK_BYTES = before
     return result
 
 

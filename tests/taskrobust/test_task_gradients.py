@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskrobust import task_gradients
+from taskrobust import _gradient_run
 from taskrobust.task_gradients import SharedLayer
 from tests.taskrobust.task_gradient_cases import CASES, INPUTS, WIDTH, Model, assert_right, naive
 
@@ -24,13 +24,13 @@ def name_of(value):
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_gradients_are_those_of_one_backward_pass_a_task(case, readable, monkeypatch):
     if not readable:
-        monkeypatch.setattr(task_gradients, "READABLE", set())
+        monkeypatch.setattr(_gradient_run, "READABLE", set())
     assert_right(*case(Model()))
 
 
 @pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_tasks_one_at_a_time_give_the_same(case, monkeypatch):
-    monkeypatch.setitem(task_gradients.PASS_BYTES, "cpu", 1)
+    monkeypatch.setitem(_gradient_run.PASS_BYTES, "cpu", 1)
     assert_right(*case(Model()))
 
 

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from taskrobust import task_gradients
+from taskrobust import _gradient_run
 from taskrobust._row_products import fewer_rows
 from taskrobust.task_gradients import SharedLayer
 from tests.taskrobust.task_gradient_cases import EXAMPLES, INPUTS, TASKS, Model, assert_right, naive
@@ -123,7 +123,7 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.mark.parametrize("pass_bytes", [2**21, 2**14])
 def test_norms_hold_neither_all_gradients_nor_large_batches(pass_bytes, monkeypatch):
-    monkeypatch.setitem(task_gradients.PASS_BYTES, "cpu", pass_bytes)
+    monkeypatch.setitem(_gradient_run.PASS_BYTES, "cpu", pass_bytes)
     tasks, width = 32, 30
     model = WideModel(tasks, tokens=16, inputs=20, width=width)
     features = torch.tanh(model.shared(model.x))  # a node that the tasks share

@@ -33,6 +33,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "minimax-reference": ("minimax", {"alpha": 2.0, "reference": [0.5, 0.1, 2.0, 1.0]}),
     "minimax-ema": ("minimax", {"alpha": 2.0, "ema": 0.5}),
     "minimax-min-count": ("minimax", {"alpha": 2.0, "min_count": 3}),
+    "gradnorm-sketch": ("gradnorm", {"sketch_size": 2}),
     "average-sum": ("average", {"scale": float(TASKS)}),
     "torchjd-stch": ("torchjd", {"method": "STCH", "options": {"mu": 0.5}}),
     "torchjd-mgda": ("torchjd", {"method": "MGDA", "shared": AT_THE_SHARED_LAYER}),

@@ -74,8 +74,14 @@ class FunctionGuard(TorchFunctionMode):
 
 
 @pytest.fixture(autouse=True)
-def no_autocast_on_the_device(monkeypatch):
-    # torch.autocast does not know "meta", and nothing is cast there.
+def neither_autocast_nor_generators_on_the_device(monkeypatch):
+    # torch.autocast does not know "meta", and nothing is cast there; nor are numbers drawn.
+    generator = torch.Generator
+    monkeypatch.setattr(
+        torch,
+        "Generator",
+        lambda device="cpu": generator("cpu" if torch.device(device).type == DEVICE else device),
+    )
     autocast = torch.autocast
     monkeypatch.setattr(
         torch,
