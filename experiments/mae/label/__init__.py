@@ -1,0 +1,1 @@
+"""Pseudo-labels: depth and semantics that published models predict for images without any."""
