@@ -141,7 +141,7 @@ class DownstreamModel(nn.Module):
 
     def _loss(self, raw: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
         if self.task == "cls":
-            return functional.cross_entropy(raw, target)
+            return functional.cross_entropy(raw, target if target.ndim == 1 else target.to(raw))
         if self.task == "semseg":
             return labelled_cross_entropy(raw, target, void=raw.shape[1])
         standardised = (at_least_float32(target) - self.depth_mean) / self.depth_deviation
