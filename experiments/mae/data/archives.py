@@ -59,8 +59,6 @@ def _checked(archive: Path, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.Z
     found: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
         path = PurePosixPath(info.filename)
-        if info.is_dir() or any(part.startswith((".", "__MACOSX")) for part in _plain(path)):
-            continue
         wrong = _wrong(info, path)
         if path.as_posix() in found:
             wrong = "is there twice"
@@ -68,7 +66,8 @@ def _checked(archive: Path, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.Z
             raise ConfigurationError(
                 f"{archive}, member {info.filename!r}: {wrong}; make the archive again without it"
             )
-        found[path.as_posix()] = info
+        if not info.is_dir() and not any(p.startswith((".", "__MACOSX")) for p in path.parts):
+            found[path.as_posix()] = info
     folders = {parent.as_posix() for name in found for parent in PurePosixPath(name).parents}
     both = sorted(folders & set(found))
     if both:
@@ -78,11 +77,6 @@ def _checked(archive: Path, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.Z
     if not found:
         raise ConfigurationError(f"{archive}: should hold files; found none; make it again")
     return found
-
-
-def _plain(path: PurePosixPath) -> tuple[str, ...]:
-    """The parts that are names, so that ``..`` is no hidden file."""
-    return tuple(part for part in path.parts if part != "..")
 
 
 def _wrong(info: zipfile.ZipInfo, path: PurePosixPath) -> str | None:

@@ -80,7 +80,12 @@ def prepare(
             f"preparation in {out}"
         )
     work = _work_folder(out, found)
-    _make(how, data, work, found, stages)
+    try:
+        _make(how, data, work, found, stages)
+    except ConfigurationError:
+        if [path.name for path in work.iterdir()] == [_RECORD]:  # nothing to go on with
+            shutil.rmtree(work)
+        raise
     (work / _RECORD).unlink()
     try:
         work.rename(out)

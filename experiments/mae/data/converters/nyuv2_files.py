@@ -5,6 +5,7 @@ shows each array with its axes in reverse: colour, H×W×3×N in MATLAB, is ``[N
 files are MATLAB 5. The frames are numbered from 1.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,7 +182,7 @@ def _check(
 def _variable(path: Path, name: str) -> NDArray[Any]:
     """A variable of a file of MATLAB 5; such a file holds no code."""
     try:
-        content = loadmat(path, variable_names=[name])
+        content = loadmat(io.BytesIO(path.read_bytes()), variable_names=[name])
     except FileNotFoundError:
         raise ConfigurationError(
             f"{path}: is missing; put it beside {FRAMES}, under this name"
