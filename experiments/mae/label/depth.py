@@ -21,7 +21,7 @@ from experiments.configuration import ConfigurationError
 from experiments.mae.data.declarations import DepthFiles
 from experiments.mae.label.models import FAILURES, Inputs, LoadedModel, Rgb, find, load
 from experiments.mae.label.stored import Stored
-from experiments.mae.label.trial import blank, cannot_label, check_finite, check_framing, prepared
+from experiments.mae.label.trial import blanks, cannot_label, check_finite, check_framing, prepared
 
 __all__ = ["DepthKind", "DepthModel", "load_depth"]
 
@@ -51,14 +51,20 @@ class DepthModel:
 
     def prepare(self, image: Rgb) -> Inputs:
         """What the network is given for an image ``[H, W, 3]``."""
+        inputs = self.prepare_without_border(image)
         divisor = _padding(self.model.processor)
         if not divisor:
-            return self.model.prepare(image)
-        inputs = self.model.prepare(image, do_pad=False)
+            return inputs
         pixels = inputs["pixel_values"]
+        content = torch.tensor([[*pixels.shape[-2:]]])
         top, bottom, left, right = _border(pixels.shape[-2:], divisor)
-        inputs["pixel_values"] = torch.nn.functional.pad(pixels, (left, right, top, bottom))
-        return {**inputs, _CONTENT: torch.tensor([[*pixels.shape[-2:]]])}
+        pixels = torch.nn.functional.pad(pixels, (left, right, top, bottom))
+        return {**inputs, "pixel_values": pixels, _CONTENT: content}
+
+    def prepare_without_border(self, image: Rgb) -> Inputs:
+        """As `prepare`, but without the border that some image processors of DPT add."""
+        options = {"do_pad": False} if _padding(self.model.processor) else {}
+        return self.model.prepare(image, **options)
 
     def predict(self, inputs: Sequence[Inputs], sizes: Sequence[tuple[int, int]]) -> list[Stored]:
         """Depth of images whose inputs have the same shape.
@@ -169,20 +175,37 @@ def _declared(unit: DepthKind, scale: float) -> DepthFiles:
 
 
 def _try(found: DepthModel) -> None:
-    model, image = found.model, blank()
+    model = found.model
     _align(model)
     if not hasattr(model.processor, "post_process_depth_estimation"):
         processor = type(model.processor).__name__
         raise cannot_label(model, OPTION, f"{processor} has no post_process_depth_estimation")
-    options = {"do_pad": False} if _padding(model.processor) else {}
-    check_framing(model, OPTION, **options)
-    prepared(model, OPTION, image)
-    size = image.shape[:2]
-    try:
-        depth = found.depths([found.prepare(image)], [size])
-    except FAILURES as error:
-        raise cannot_label(model, OPTION, error) from error
-    check_finite(model, OPTION, [torch.from_numpy(each) for each in depth])
+    check_framing(model, OPTION, found.prepare_without_border)
+    images = blanks()
+    inputs = [prepared(model, OPTION, image, found.prepare) for image in images]
+    if any(_is_misread(model, each) for each in inputs):
+        raise cannot_label(
+            model,
+            OPTION,
+            "it takes square images only, and its image processor makes others: keep_aspect_ratio "
+            "and do_pad should be false, and `size` square, in its preprocessor_config.json",
+        )
+    for image, each in zip(images, inputs, strict=True):
+        try:
+            (depth,) = found.depths([each], [image.shape[:2]])
+        except FAILURES as error:
+            raise cannot_label(model, OPTION, error) from error
+        check_finite(model, OPTION, [torch.from_numpy(depth)])
+
+
+def _is_misread(model: LoadedModel, inputs: Inputs) -> bool:
+    """Whether DPT would take the tokens of a wide or high image for those of a square one.
+
+    Without a backbone of its own it is not told the grid, and goes by the number of tokens.
+    """
+    plain = model.network.config.model_type == "dpt" and model.network.backbone is None
+    height, width = inputs["pixel_values"].shape[-2:]
+    return plain and height != width
 
 
 def _unit(config: Any, name: str, stated: DepthKind | None) -> DepthKind:
@@ -230,7 +253,7 @@ def _align(model: LoadedModel) -> None:
         return
     config = model.network.config
     backbone = getattr(config, "backbone_config", None)
-    patch = getattr(config, "patch_size", None) or getattr(backbone, "patch_size", None)
+    patch = getattr(backbone, "patch_size", None) or getattr(config, "patch_size", None)
     if isinstance(patch, int):
         factor = 2 if config.model_type == "dpt" else 1
         model.processor.ensure_multiple_of = math.lcm(multiple, factor * patch)

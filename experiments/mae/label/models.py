@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 from transformers.utils import cached_file
@@ -27,7 +28,7 @@ Inputs = dict[str, Tensor]
 _VOLATILE = frozenset({"_name_or_path", "name_or_path", "transformers_version", "dtype"})
 """Fields of configurations that change with place and version, not with what is computed."""
 FAILURES = (
-    RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError,
+    RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError, SafetensorError,
 )  # fmt: skip
 """What models and processors raise when they are given something that they do not take."""
 
@@ -145,6 +146,7 @@ def load(
                 config=source.config,
                 dtype=torch.float32,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # reported below, by name
                 output_loading_info=True,
             )
             processor = AutoImageProcessor.from_pretrained(source.name, revision=source.commit)
@@ -154,6 +156,12 @@ def load(
             "weights in safetensors, for pickled ones are not read (load it where you trust it and "
             "write it with save_pretrained), and a preprocessor_config.json"
         ) from error
+    for key, stored, wanted in sorted(report["mismatched_keys"]):
+        raise ConfigurationError(
+            f"{option} {source.name!r}: {key} should have the shape {tuple(wanted)} of "
+            f"{type(network).__name__}; found {tuple(stored)}; give a model that was trained for "
+            "this, with the config.json that belongs to it"
+        )
     _forget(network, set(report["missing_keys"]))
     network.eval().requires_grad_(False)
     digest = _digest(network, processor)

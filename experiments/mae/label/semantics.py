@@ -18,7 +18,7 @@ from experiments.configuration import ConfigurationError
 from experiments.mae.data.declarations import VALUES, LabelFiles
 from experiments.mae.label.models import FAILURES, Inputs, LoadedModel, Rgb, find, load
 from experiments.mae.label.stored import Stored
-from experiments.mae.label.trial import blank, cannot_label, check_finite, check_framing, prepared
+from experiments.mae.label.trial import blanks, cannot_label, check_finite, check_framing, prepared
 
 __all__ = ["SemanticModel", "load_semantics"]
 
@@ -127,12 +127,12 @@ def _declared(name: str, id2label: dict[int, str]) -> LabelFiles:
 
 
 def _try(found: SemanticModel) -> None:
-    model, image = found.model, blank()
+    model, image = found.model, blanks()[0]
     if not hasattr(model.processor, "post_process_semantic_segmentation"):
         processor = type(model.processor).__name__
         raise cannot_label(model, OPTION, f"{processor} has no post_process_semantic_segmentation")
-    check_framing(model, OPTION)
-    inputs = prepared(model, OPTION, image)
+    check_framing(model, OPTION, model.prepare)
+    inputs = prepared(model, OPTION, image, model.prepare)
     try:
         outputs = model([inputs])
         found._stored(found._maps(outputs, [image.shape[:2]])[0])

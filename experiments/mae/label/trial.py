@@ -1,7 +1,6 @@
 """Models tried on blank images before any work: what they see, and that they are complete."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -9,30 +8,30 @@ from torch import Tensor
 from experiments.configuration import ConfigurationError
 from experiments.mae.label.models import FAILURES, Inputs, LoadedModel, Rgb, first_line
 
-__all__ = ["blank", "cannot_label", "check_finite", "check_framing", "prepared"]
+__all__ = ["blanks", "cannot_label", "check_finite", "check_framing", "prepared"]
 
 _SIZES = ((97, 131), (131, 97))
 """No scheme of padding leaves images of both sizes as they are."""
 
 
-def blank() -> Rgb:
-    """A white image of a size that is a multiple of nothing."""
-    return np.full((*_SIZES[0], 3), 255, np.uint8)
+def blanks() -> list[Rgb]:
+    """White images, a wide and a high one, of sizes that are multiples of nothing."""
+    return [np.full((*size, 3), 255, np.uint8) for size in _SIZES]
 
 
-def check_framing(model: LoadedModel, option: str, **options: Any) -> None:
+def check_framing(model: LoadedModel, option: str, prepare: Callable[[Rgb], Inputs]) -> None:
     """See that processed images show the whole image and nothing else.
 
     Args:
         model: whose image processor is tried on white images.
         option: that gave the name, for messages.
-        options: for `LoadedModel.prepare`.
+        prepare: gives images to it.
 
     Raises:
         ConfigurationError: they are padded or cropped.
     """
-    for size in _SIZES:
-        shown = prepared(model, option, np.full((*size, 3), 255, np.uint8), **options)
+    for image in blanks():
+        shown = prepared(model, option, image, prepare)
         pixels = shown["pixel_values"]
         padded = (pixels.amax((-2, -1)) - pixels.amin((-2, -1))).max().item() > 1e-3
         if padded or getattr(model.processor, "do_center_crop", None):
@@ -44,14 +43,22 @@ def check_framing(model: LoadedModel, option: str, **options: Any) -> None:
             )
 
 
-def prepared(model: LoadedModel, option: str, image: Rgb, **options: Any) -> Inputs:
+def prepared(
+    model: LoadedModel, option: str, image: Rgb, prepare: Callable[[Rgb], Inputs]
+) -> Inputs:
     """Prepare an image.
+
+    Args:
+        model: for messages.
+        option: that gave its name, for messages.
+        image: ``[H, W, 3]``.
+        prepare: how.
 
     Raises:
         ConfigurationError: the image processor does not take it, or makes several of it.
     """
     try:
-        made = model.prepare(image, **options)
+        made = prepare(image)
         pixels = made["pixel_values"]
     except FAILURES as error:
         raise cannot_label(model, option, error) from error
