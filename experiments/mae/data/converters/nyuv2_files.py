@@ -45,22 +45,27 @@ class Frame:
 
 @dataclass(frozen=True)
 class Frames:
-    """The labelled frames of an open file, read one at a time."""
+    """The labelled frames of an open file, read one at a time.
+
+    The arrays are kept open, for HDF5's cache is that of an open array.
+    """
 
     path: Path
-    file: h5py.File
+    images: h5py.Dataset
+    depths: h5py.Dataset
+    labels: h5py.Dataset
     names: int
     """Names that labels can have."""
 
     def __len__(self) -> int:
-        return int(self.file["labels"].shape[0])
+        return len(self.labels)
 
     def __getitem__(self, index: int) -> Frame:
         try:
             return Frame(
-                np.ascontiguousarray(self.file["images"][index].transpose(2, 1, 0)),
-                np.ascontiguousarray(self.file["depths"][index].T),
-                np.ascontiguousarray(self.file["labels"][index].T),
+                np.ascontiguousarray(self.images[index].transpose(2, 1, 0)),
+                np.ascontiguousarray(self.depths[index].T),
+                np.ascontiguousarray(self.labels[index].T),
             )
         except (OSError, RuntimeError) as error:
             raise ConfigurationError(
@@ -89,15 +94,15 @@ def open_frames(path: Path) -> Iterator[Frames]:
                     f"{path}: should have the array {name!r}; found {', '.join(file)}; fetch it "
                     "again"
                 )
-        _check(path, "labels", file["labels"], (None, None, None), "u")
-        shape = file["labels"].shape
-        _check(path, "depths", file["depths"], shape, "f")
-        _check(path, "images", file["images"], (shape[0], 3, *shape[1:]), "u")
-        if file["images"].dtype != np.uint8:
+        images, depths, labels = file["images"], file["depths"], file["labels"]
+        _check(path, "labels", labels, (None, None, None), "u")
+        _check(path, "depths", depths, labels.shape, "f")
+        _check(path, "images", images, (labels.shape[0], 3, *labels.shape[1:]), "u")
+        if images.dtype != np.uint8:
             raise ConfigurationError(
-                f"{path}: `images` should be uint8; found {file['images'].dtype}; fetch it again"
+                f"{path}: `images` should be uint8; found {images.dtype}; fetch it again"
             )
-        yield Frames(path, file, int(file["names"].size))
+        yield Frames(path, images, depths, labels, int(file["names"].size))
 
 
 def read_splits(path: Path, frames: int) -> dict[str, list[int]]:
