@@ -24,8 +24,11 @@ BLOCK_BYTES = 2**28
 NOT_BATCHED = ("Batching rule not implemented", "vmap", "doesn't have storage")
 """In the errors of operators that cannot carry batched gradients; the last is of compiled ones."""
 
-PASS_BYTES = {"cpu": 2**21}
+PASS_BYTES = {"cpu": 2**20}
 """Bound on one batched gradient: on a CPU as much as caches hold, else `BLOCK_BYTES`."""
+
+WORTH_BATCHING = 4
+"""For fewer tasks a batched pass takes longer than one pass after the other."""
 
 
 class GradientRun:
@@ -131,7 +134,8 @@ class GradientRun:
         max_bytes = PASS_BYTES.get(self._device.type, BLOCK_BYTES)
         for chunk in self._graph.chunks(tasks, max_bytes):
             found, rows = self._graph.private_pass(chunk)
-            size = self._graph.shared_rows(max_bytes) if self.batched else 1
+            size = self._graph.shared_rows(max_bytes)
+            size = size if self.batched and size >= WORTH_BATCHING else 1
             for start in range(0, len(chunk), size):
                 piece = slice(start, start + size)
                 shared = self._shared_pass(rows[piece])

@@ -51,7 +51,8 @@ class Sketch:
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
             raise ValueError(
-                f"the size of a sketch should be an integer of at least 1; found {self.size!r}"
+                "`size` (a balancer's `sketch_size`) should be an integer of at least 1; "
+                f"found {self.size!r}"
             )
 
     def matrices(

@@ -14,11 +14,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from taskrobust import GradNorm, _gradient_run
 from taskrobust.risks import GradientReduction, TaskRisks, TaskSums, global_risks
-from taskrobust.task_gradients import SharedLayer
+from taskrobust.task_gradients import SharedLayer, Sketch
 
 TASKS = 5
 OWNERS = torch.tensor([0, 0, 0, 1, 0, 1, 1, 0])
 """Rank of each example."""
+
+SKETCHED: dict[str, Any] = {"reduction": "mean", "block_bytes": 600}
 
 WRAPPERS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -55,7 +57,9 @@ def risks_of(model: nn.Module, x: Tensor, reduction: GradientReduction = "mean")
     return global_risks(TaskSums(model(x), counts), gradient_reduction=reduction)
 
 
-def found(mine: Tensor, reduction: GradientReduction, block_bytes: int) -> dict[str, Tensor]:
+def found(
+    mine: Tensor, reduction: GradientReduction, block_bytes: int, sketch: Sketch | None = None
+) -> dict[str, Tensor]:
     """Global gradients and norms, in one or several blocks."""
     before, _gradient_run.BLOCK_BYTES = _gradient_run.BLOCK_BYTES, block_bytes
     model = Model()
@@ -66,18 +70,20 @@ def found(mine: Tensor, reduction: GradientReduction, block_bytes: int) -> dict[
             risks * 1 + 0 * model.heads[0](torch.tanh(model.shared(torch.ones(1, 6).double())))[0]
         )
     result = {
-        "gradients": layer.global_gradients(risks, gradient_reduction=reduction),
-        "norms": layer.global_norms(risks, gradient_reduction=reduction),
+        "gradients": layer.global_gradients(risks, sketch=sketch, gradient_reduction=reduction),
+        "norms": layer.global_norms(risks, sketch=sketch, gradient_reduction=reduction),
     }
     _gradient_run.BLOCK_BYTES = before
     return result
 
 
-def train(mine: Tensor, wrap: Callable[[nn.Module], nn.Module]) -> dict[str, Tensor]:
+def train(
+    mine: Tensor, wrap: Callable[[nn.Module], nn.Module], sketch_size: int | None = None
+) -> dict[str, Tensor]:
     """Parameters, their last gradients and the weights after some steps with GradNorm."""
     model = Model()
     wrapped = wrap(model)
-    balancer = GradNorm(TASKS, model.shared, lr=0.3).double()
+    balancer = GradNorm(TASKS, model.shared, lr=0.3, sketch_size=sketch_size).double()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     for step in range(4):
         optimizer.zero_grad()
@@ -127,6 +133,9 @@ def jobs(world_size: int) -> Mapping[str, Callable[[int], Any]]:  # noqa: ARG001
             named[f"{reduction}, {block_bytes}"] = partial(
                 _found, reduction=reduction, block_bytes=block_bytes
             )
+    named["sketch"] = partial(_found, **SKETCHED, sketch=Sketch(3, seed=7))
+    named["sketches of their own"] = _sketches_of_their_own
+    named["trained, sketch"] = partial(_train, options={}, sketch_size=3)
     for name, options in WRAPPERS.items():
         named[name] = partial(_train, options=options)
         named[f"above, {name}"] = partial(_norms_above, options=options)
@@ -137,8 +146,12 @@ def _found(rank: int, **options: Any) -> dict[str, Tensor]:
     return found(rank == OWNERS, **options)
 
 
-def _train(rank: int, options: dict[str, Any]) -> dict[str, Tensor]:
-    return train(rank == OWNERS, partial(DistributedDataParallel, **options))
+def _sketches_of_their_own(rank: int) -> dict[str, Tensor]:
+    return found(rank == OWNERS, **SKETCHED, sketch=Sketch(3, seed=7 + rank))
+
+
+def _train(rank: int, options: dict[str, Any], sketch_size: int | None = None) -> dict[str, Tensor]:
+    return train(rank == OWNERS, partial(DistributedDataParallel, **options), sketch_size)
 
 
 def _norms_above(rank: int, options: dict[str, Any]) -> dict[str, Tensor] | str:  # noqa: ARG001

@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from taskrobust.task_gradients import Sketch
 from tests.taskrobust.distributed.harness import Failure, run_on_ranks
 from tests.taskrobust.task_gradient_ranks import (
     OWNERS,
+    SKETCHED,
     TASKS,
     WRAPPERS,
     found,
@@ -36,6 +38,29 @@ def test_gradients_over_two_ranks_are_those_of_one_process(two_ranks, reduction,
     assert expected["gradients"].shape == (TASKS, 35)
     torch.testing.assert_close(
         results(two_ranks, f"{reduction}, {block_bytes}"), expected, rtol=1e-12, atol=1e-14
+    )
+
+
+def test_sketches_over_two_ranks_are_those_of_one_process(two_ranks):
+    expected = found(EVERYTHING, **SKETCHED, sketch=Sketch(3, seed=7))
+    assert expected["gradients"].shape == (TASKS, 5 * 3 + 5)
+    exact = found(EVERYTHING, **SKETCHED)["norms"]
+    assert (expected["norms"] / exact - 1).abs().max() > 0.01
+    torch.testing.assert_close(results(two_ranks, "sketch"), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_ranks_with_sketches_of_their_own_would_add_up_what_does_not_fit(two_ranks):
+    expected = found(EVERYTHING, **SKETCHED, sketch=Sketch(3, seed=7))["norms"]
+    other = results(two_ranks, "sketches of their own")["norms"]
+    assert (other / expected - 1).abs().max() > 0.05
+
+
+def test_training_with_sketches_under_data_parallelism_is_training_in_one_process(two_ranks):
+    expected = train(EVERYTHING, lambda model: model, sketch_size=3)
+    exact = train(EVERYTHING, lambda model: model)
+    assert (expected["weights"] - exact["weights"]).abs().max() > 0.01
+    torch.testing.assert_close(
+        results(two_ranks, "trained, sketch"), expected, rtol=1e-11, atol=1e-13
     )
 
 
