@@ -1,4 +1,4 @@
-"""What surrounds a step, timed alone: a balancer's call, exact accumulation, grouped risks."""
+"""What surrounds a step, alone: a balancer's call, accumulation, grouped risks, sketches."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,7 @@ from torchjd.scalarization import STCH
 
 from taskrobust import Minimax, TaskSums, grouped_risks, plan_accumulation, task_sums
 from taskrobust.balancers import list_balancers
+from taskrobust.task_gradients import SharedLayer, Sketch
 from tests.benchmarks.balancer_models import SIZES, MultiTask, random_batch
 from tests.benchmarks.balancer_steps import (
     BASE,
@@ -26,6 +27,7 @@ CALLS = 50
 """Calls timed at once."""
 MICRO_BATCHES = 4
 TOKENS, GROUPS = 100_000, 9
+SKETCH_SIZES, SKETCHES = (32, 64, 128), 50
 
 
 def calls(num_tasks: int, device: torch.device, sample: Sample, rounds: int) -> dict[str, Spread]:
@@ -38,7 +40,7 @@ def calls(num_tasks: int, device: torch.device, sample: Sample, rounds: int) -> 
         balancer = registered(name, model)
         if not balancer.needs_task_gradients:
             combine[name] = counted(balancer, batch)
-    combine[UNCHECKED] = counted(registered("minimax", model, "ignore"), batch)
+    combine[UNCHECKED] = counted(registered("minimax", model, nonfinite="ignore"), batch)
     combine[STCH_NAME] = STCH(1.0, torch.ones(num_tasks, device=device))
     risks = torch.rand(num_tasks, device=device, requires_grad=True)
 
@@ -97,3 +99,30 @@ def grouping(device: torch.device, sample: Sample, rounds: int) -> dict[str, Spr
     seconds = interleaved({name: sample(once, 10) for name, once in work.items()}, rounds)
     found = {f"{name}, µs": Spread.of(1e6 * seconds[name]) for name in work}
     return {**found, "grouped / mean": Spread.of(seconds["grouped"] / seconds["mean"])}
+
+
+def sketching(device: torch.device) -> dict[str, dict[str, Spread]]:
+    """Errors in per cent of norms by sketches, by size: over tasks and `SKETCHES` seeds.
+
+    Of the norms as they are, and of the norms over their mean, which is what GradNorm looks at.
+    """
+    size = SIZES["transformer"]
+    model = MultiTask(size, GROUPS).to(device)
+    layer, losses = SharedLayer(model.shared), model(*random_batch(size, GROUPS, device))
+    exact = layer.norms(losses)
+
+    def norms(k: int) -> Tensor:
+        seeds = range(SKETCHES)
+        return torch.stack([layer.norms(losses, sketch=Sketch(k, seed)) for seed in seeds])
+
+    def error(found: Tensor, expected: Tensor) -> Spread:
+        return Spread.of(100 * (found / expected - 1).abs().cpu().numpy().ravel())
+
+    found = {str(k): norms(k) for k in SKETCH_SIZES}
+    return {
+        k: {
+            "norm": error(of_size, exact),
+            "norm / mean": error(of_size / of_size.mean(1, keepdim=True), exact / exact.mean()),
+        }
+        for k, of_size in found.items()
+    }

@@ -26,6 +26,9 @@ BASE = "plain sum"
 AGAIN = "plain sum, again"
 STCH_NAME = "TorchJD STCH"
 NORMALISATION = "gradnorm, at the last normalisation"
+SKETCH_SIZE = 64
+SKETCHED = f"gradnorm, sketches of {SKETCH_SIZE}"
+"""At the last linear layer; normalisations have no matrices to sketch."""
 NAIVE = "GradNorm, T gradients with graph"
 PLAIN = "GradNorm, T gradients"
 WHOLE = "GradNorm, T backward passes"
@@ -46,7 +49,10 @@ def all_steps(model: MultiTask, batch: Batch) -> dict[str, Step]:
     if model.norm is not None:
         other = create_balancer("gradnorm", tasks, shared=model.norm).to(device)
         steps[NORMALISATION] = balancer_step(model, batch, other)
-    steps[UNCHECKED] = balancer_step(model, batch, registered("minimax", model, "ignore"))
+    sketched = registered("gradnorm", model, sketch_size=SKETCH_SIZE)
+    steps[SKETCHED] = balancer_step(model, batch, sketched)
+    unchecked = registered("minimax", model, nonfinite="ignore")
+    steps[UNCHECKED] = balancer_step(model, batch, unchecked)
     steps[AGAIN] = _scalarized(model, batch, torch.sum)
     stch = STCH(mu=1.0, weights=torch.ones(tasks, device=device))
     steps[STCH_NAME] = _scalarized(model, batch, stch)
@@ -65,9 +71,8 @@ def all_steps(model: MultiTask, batch: Batch) -> dict[str, Step]:
     return steps
 
 
-def registered(name: str, model: MultiTask, nonfinite: str = "raise") -> Balancer:
-    """A balancer of the registry with its defaults, on the model's device."""
-    options: dict[str, Any] = {"nonfinite": nonfinite}
+def registered(name: str, model: MultiTask, **options: Any) -> Balancer:
+    """A balancer of the registry, by default with its defaults, on the model's device."""
     if "shared" in inspect.signature(balancer_info(name).balancer.__init__).parameters:
         options["shared"] = model.shared
     device = model.shared.weight.device

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskrobust.balancers import balancer_info, list_balancers
-from tests.benchmarks.balancer_steps import AGAIN, BASE, NORMALISATION, STCH_NAME
+from tests.benchmarks.balancer_steps import AGAIN, BASE, NORMALISATION, SKETCHED, STCH_NAME
 from tests.benchmarks.reporting import Results, Table, heading, section, shown
 
 CHEAP = ("Minimax", "Uncertainty", "DynamicWeightAverage", "GroupDRO")
@@ -43,8 +43,8 @@ def _case_aims(case: dict[str, Any], noise: float) -> list[dict[str, Any]]:
             above = _aim(f"{name} not above STCH", where, to_stch["median"], 1.0)
             aims.append(above | {"holds": to_stch["interval"][0] <= 1})
         elif kind == "GradNorm" and case["model"] == "transformer" and tasks in GRADNORM:
-            # The last layer that all tasks share, and the last large Linear before it.
-            for row in (NORMALISATION, name):
+            # The last layer that all tasks share; the last large Linear before it, twice.
+            for row in (NORMALISATION, name, SKETCHED):
                 measured = case["ratio"][row]["median"]
                 aims.append(
                     _aim(f"{row}: at most {GRADNORM[tasks]}", where, measured, GRADNORM[tasks])
@@ -70,6 +70,7 @@ def tables(results: Results) -> Iterator[Table]:
     others = [["exact / micro accumulation", shown(results["accumulation"]["exact / micro"])]]
     others += [[name, shown(found)] for name, found in results["grouping"].items()]
     yield Table(_others_title(results), ["", "median (quartiles)"], others)
+    yield _sketches(results)
     if "synchronisations" in results:
         rows = [[name, found or "none"] for name, found in results["synchronisations"].items()]
         yield Table("Synchronisation in a step, nonfinite='ignore'", ["balancer", "found"], rows)
@@ -98,6 +99,16 @@ def _calls(calls: dict[str, Any]) -> Table:
     rows = [[name, *(shown(found[name]) for found in calls.values())] for name in names]
     columns = ["", *(f"T = {tasks}" for tasks in calls)]
     return Table("One call, forward and backward to the risks, µs", columns, rows)
+
+
+def _sketches(results: Results) -> Table:
+    sketches = results["sketches"]
+    rows = [[size, *map(shown, found.values())] for size, found in sketches.items()]
+    title = (
+        f"Norms by sketches (transformer, T = {results['parts']['groups']}): "
+        "distance in % from exact norms"
+    )
+    return Table(title, ["size", *next(iter(sketches.values()))], rows)
 
 
 def _aims(aims: list[dict[str, Any]]) -> Table:

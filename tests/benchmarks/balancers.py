@@ -22,6 +22,8 @@ from tests.benchmarks import balancer_parts, balancer_tables, reporting
 from tests.benchmarks.balancer_models import SIZES, MultiTask, Size, random_batch
 from tests.benchmarks.balancer_steps import (
     BASE,
+    SKETCH_SIZE,
+    SKETCHED,
     STCH_NAME,
     all_steps,
     balancer_step,
@@ -66,6 +68,8 @@ def measure(console: Console, device_type: str, *, threads: int, quick: bool) ->
         }
         results["accumulation"] = _plain(balancer_parts.accumulation(device, sample, rounds))
         results["grouping"] = _plain(balancer_parts.grouping(device, sample, rounds))
+        sketches = balancer_parts.sketching(device)
+        results["sketches"] = {size: _plain(found) for size, found in sketches.items()}
     if device.type == "cuda":
         results["synchronisations"] = synchronisations(device)
     results["aims"] = balancer_tables.judge(results)
@@ -91,8 +95,8 @@ def synchronisations(device: torch.device) -> dict[str, str | None]:
     size = SIZES["MLP"]
     model, batch = MultiTask(size, 9).to(device), random_batch(size, 9, device)
 
-    def first(name: str, nonfinite: str) -> str | None:
-        step = balancer_step(model, batch, registered(name, model, nonfinite))
+    def first(name: str, **options: Any) -> str | None:
+        step = balancer_step(model, batch, registered(name, model, **options))
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error")
         try:
@@ -103,9 +107,11 @@ def synchronisations(device: torch.device) -> dict[str, str | None]:
             torch.cuda.set_sync_debug_mode("default")
         return None
 
-    if first("minimax", "raise") is None:
+    if first("minimax", nonfinite="raise") is None:
         raise RuntimeError("the synchronisation of nonfinite='raise' has not been noticed")
-    return {name: first(name, "ignore") for name in list_balancers()}
+    found = {name: first(name, nonfinite="ignore") for name in list_balancers()}
+    sketched = first("gradnorm", nonfinite="ignore", sketch_size=SKETCH_SIZE)
+    return {**found, SKETCHED: sketched}
 
 
 def _case(
