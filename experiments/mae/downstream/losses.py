@@ -33,7 +33,7 @@ def berhu(
     floor: float = 1e-5,
     across_ranks: bool = False,
 ) -> Tensor:
-    """Reverse Huber loss: |e| up to c, (e² + c²) / (2c) from there (Laina et al., 3DV 2016, Eq. 2).
+    """Reverse Huber loss: |e| up to c, (e² + c²) / (2c) from there (Laina et al., 3DV 2016).
 
     c = max(share · max|e|, floor) over the known pixels of the batch is a constant to the gradient.
 
@@ -42,7 +42,7 @@ def berhu(
         target: the same shape; what stands at unknown pixels does not matter, NaN neither.
         valid: bool of the same shape, True where the target is known; None: everywhere.
         share: of the largest error.
-        floor: least c, in the unit of the target.
+        floor: least c, positive, in the unit of the target.
         across_ranks: whether c is of the batches of all ranks, if there are several; then all have
             to call this alike.
 
@@ -50,11 +50,11 @@ def berhu(
         Mean over the known pixels of the batch (of this rank); 0 if there are none.
     """
     valid = torch.ones_like(target, dtype=torch.bool) if valid is None else valid
-    known = torch.where(valid, at_least_float32(target), 0.0)
-    error = torch.where(valid, at_least_float32(predicted) - known, 0.0).abs()
+    error = at_least_float32(predicted) - at_least_float32(target)
+    error = torch.where(valid, error, 0.0).abs()
     largest = error.detach().amax()
     if across_ranks and dist.is_available() and dist.is_initialized():
         dist.all_reduce(largest, dist.ReduceOp.MAX)
     bend = (share * largest).clamp(min=floor)
     pixels = torch.where(error < bend, error, (error.square() + bend.square()) / (2 * bend))
-    return torch.where(valid, pixels, 0.0).sum() / valid.sum().clamp(min=1)
+    return pixels.sum() / valid.sum().clamp(min=1)

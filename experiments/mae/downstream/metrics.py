@@ -4,6 +4,7 @@ The predictions are those of `DownstreamModel`, and `update` takes them before t
 `experiments.mae.downstream.model.TARGETS`. Every metric's `compute` is a dictionary of scalars.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -42,7 +43,7 @@ def accuracies(classes: int) -> MetricCollection:
     }
     if classes > 5:
         metrics["top_5_accuracy"] = MulticlassAccuracy(classes, top_k=5, average="micro")
-    # Groups would be formed by equal sums after the first batch, which may be a coincidence.
+    # Metrics whose sums are equal after the first batch would share them from then on.
     return MetricCollection(metrics, compute_groups=False)
 
 
@@ -170,7 +171,7 @@ class DepthMetrics(Metric):
             [
                 *((ratio < 1.25**power).to(ratio.dtype) for power in (1, 2, 3)),
                 difference.abs() / depth,
-                logarithm.abs() / torch.tensor(10.0, dtype=torch.float64).log().item(),
+                logarithm.abs() / math.log(10),
                 difference.square(),
                 logarithm.square(),
             ]
