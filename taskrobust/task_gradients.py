@@ -38,7 +38,9 @@ class SharedLayer:
     `taskrobust.risks.global_risks` may follow): then each head is run once. If they come from one
     sum over groups, what lies above the layer is run for every task. The cost that remains is a
     weight gradient a task, so the fewer parameters the cheaper: the last normalisation of a
-    transformer costs next to nothing. A weight that is tied to the input embeddings is no good
+    transformer costs next to nothing. Where it is a matrix ``[d_out, d_in]`` with large d_in and
+    norms may be estimates, a `Sketch` of size k does with k/d_in of the work, and of the numbers
+    that ranks exchange. A weight that is tied to the input embeddings is no good
     choice, since its gradient goes down through the whole model.
 
     A layer that is called several times counts with all its calls; one inside (non-reentrant)

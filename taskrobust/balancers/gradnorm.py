@@ -31,12 +31,13 @@ class GradNorm(Balancer):
     nothing below W is visited.
 
     With `sketch_size` k, a departure from the paper, norms are estimated from random sketches of
-    the gradients (`taskrobust.task_gradients.Sketch`): that costs k/d_in of the exact gradients of
-    a linear layer with d_in inputs, and ranks exchange k/d_in of the numbers. Squared norms are
-    right on average; a norm has a relative standard deviation of at most about
-    :math:`1/\sqrt{2k}`, and is up to 1/(4k) too small on average. All tasks are sketched alike, so
-    that errors of tasks whose gradients point alike cancel in the weights; each step draws another
-    sketch, so that Adam averages the errors that remain.
+    the gradients (`taskrobust.task_gradients.Sketch`): for a matrix ``[d_out, d_in]`` this takes
+    k/d_in of the work of exact norms, and of the numbers that ranks exchange; vectors stay exact.
+    Squared norms are right on average. The relative standard deviation of a norm is at most about
+    :math:`1/\sqrt{2k}`, and norms are at most about 1/(4k) too small on average, but all tasks of
+    a step share the sketch, so that errors cancel as far as gradients have their input directions
+    in common: the weights depend on the ratios of norms only. Each step draws another sketch, and
+    Adam averages what remains.
 
     Deviations: the loss is :math:`\text{scale}\sum_tw_t\ell_t/\sum_sw_s` over present tasks;
     ``scale=num_tasks`` is the paper's. Absent tasks take no part in a step: the means are over
