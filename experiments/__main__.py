@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments.bert.command_line import add_bert
+from experiments.mae.command_line import add_mae
 from taskrobust._command_line import (
     INTERRUPTED,
     printable,
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_table3(commands.add_parser("table3", help="cost of a step of each method, measured"))
     add_bert(commands.add_parser("bert", help="PoS-BERT: prepare, pretrain, finetune"))
+    add_mae(commands.add_parser("mae", help="Multi-Modal Mask MAE: prepare, pretrain, finetune"))
     return parser
 
 

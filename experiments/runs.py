@@ -14,7 +14,7 @@ from experiments.records import RESULT, read
 from taskrobust import __version__
 from taskrobust._files import write_atomically
 
-__all__ = ["CONFIGURATION", "finished", "provenance", "record", "start"]
+__all__ = ["CONFIGURATION", "finished", "provenance", "record", "stage", "start"]
 
 CONFIGURATION = "configuration.yaml"
 
@@ -38,6 +38,16 @@ def finished(folder: Path, configuration: str) -> dict[str, Any] | None:
         )
     path = folder / RESULT
     return read(path) if path.is_file() else None
+
+
+def stage(folder: Path) -> str:
+    """How far a run has come, for people: done, at a checkpoint, or nothing."""
+    from taskrobust.trainer import last_complete_checkpoint  # records are read without torch
+
+    if (folder / RESULT).is_file():
+        return "done before"
+    checkpoint = last_complete_checkpoint(folder / "checkpoints")
+    return "" if checkpoint is None else f"goes on from {checkpoint.name}"
 
 
 def start(folder: Path, configuration: str) -> None:

@@ -125,8 +125,9 @@ def _pretrain(
     from experiments import records
     from experiments.bert import results
     from experiments.bert.arms import check_arms, in_order
-    from experiments.bert.pretrain import pretrain, run_configuration, stage
+    from experiments.bert.pretrain import pretrain, run_configuration
     from experiments.comparable import check_comparable
+    from experiments.runs import stage
 
     out = writable_directory(parser, options.out)
     console = Console(quiet=int(os.environ.get("RANK", "0")) > 0)
@@ -141,7 +142,7 @@ def _pretrain(
     check_comparable([*records.collect(out), *planned])  # one folder makes one table
     for number in options.seeds:
         for arm in arms:
-            state = stage(out, arm, number)
+            state = stage(records.run_folder(out, arm, number))
             title = f"arm {arm}, seed {number}" + (f" ({state})" if state else "")
             console.rule(title, characters="-")
             pretrain(study, options.data, out, arm, number, command=options.command_line)

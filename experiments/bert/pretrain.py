@@ -26,9 +26,8 @@ from experiments.quiet import quiet
 from experiments.records import RESULT, run_folder
 from experiments.runs import finished, provenance, record
 from experiments.training import OrderedTrainer, train, training_arguments
-from taskrobust.trainer import last_complete_checkpoint
 
-__all__ = ["pretrain", "run_configuration", "stage"]
+__all__ = ["pretrain", "run_configuration"]
 
 PACKAGES = ("torch", "transformers", "datasets", "nltk")
 """Whose versions are recorded."""
@@ -109,15 +108,6 @@ def pretrain(
     if dist.is_initialized():
         dist.barrier()
     return result
-
-
-def stage(out: Path, arm: str, seed: int) -> str:
-    """How far a run has come, for people: done, at a checkpoint, or nothing."""
-    folder = run_folder(out, arm, seed)
-    if (folder / RESULT).is_file():
-        return "done before"
-    checkpoint = last_complete_checkpoint(folder / "checkpoints")
-    return "" if checkpoint is None else f"goes on from {checkpoint.name}"
 
 
 def run_configuration(study: BertStudy, arm: str, data: Path) -> str:

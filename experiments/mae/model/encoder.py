@@ -37,6 +37,12 @@ class MultiModalEncoder(nn.Module):
         self.global_token = nn.Parameter(torch.empty(1, 1, size.width))
         self.blocks = blocks(size.width, size.heads, size.layers, size.mlp_ratio, drop_path)
 
+    @property
+    def last_linear(self) -> nn.Linear:
+        """The last linear map that all tasks share."""
+        found: nn.Linear = self.blocks[-1].mlp.fc2
+        return found
+
     def init_tokens(self) -> None:
         """Draw the global token."""
         trunc_normal_(self.global_token, std=0.02)

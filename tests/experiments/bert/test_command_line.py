@@ -7,6 +7,7 @@ from experiments.bert import pretrain as pretraining
 from experiments.bert.tags import TASKS
 from experiments.configuration import dump
 from experiments.records import RESULT, run_folder
+from experiments.runs import stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -145,8 +146,8 @@ def test_a_run_that_goes_on_says_from_where(tmp_path, tiny, prepared_folder, mon
     def stop(*_):
         raise KeyboardInterrupt
 
-    assert pretraining.stage(tmp_path, "average", 0) == ""
+    assert stage(run_folder(tmp_path, "average", 0)) == ""
     monkeypatch.setattr(pretraining, "_held_out", stop)
     with pytest.raises(KeyboardInterrupt):
         pretraining.pretrain(tiny(), prepared_folder, tmp_path, "average", 0)
-    assert pretraining.stage(tmp_path, "average", 0) == "goes on from checkpoint-8"
+    assert stage(run_folder(tmp_path, "average", 0)) == "goes on from checkpoint-8"
