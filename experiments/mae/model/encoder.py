@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from timm.layers import trunc_normal_
@@ -40,7 +41,8 @@ class MultiModalEncoder(nn.Module):
     @property
     def last_linear(self) -> nn.Linear:
         """The last linear map that all tasks share."""
-        found: nn.Linear = self.blocks[-1].mlp.fc2
+        last: Any = self.blocks[-1]
+        found: nn.Linear = last.mlp.fc2
         return found
 
     def init_tokens(self) -> None:
