@@ -222,7 +222,7 @@ def _view(
     ratio = factor * (max(ratios) if cover else min(ratios))
     part, shown = [], []
     for before, after in zip(size, target, strict=True):
-        scaled = max(1, round(before * ratio))
+        scaled = max(2, round(before * ratio))  # torch 2.15 fails to shrink colours to one pixel
         shown.append(min(scaled, after))
         part.append(min(before, max(1, round(before * shown[-1] / scaled))))
     return (part[0], part[1]), (shown[0], shown[1])
@@ -232,7 +232,7 @@ def _part(tensors: Mapping[str, Tensor], window: Window) -> dict[str, Tensor]:
     rows = slice(window.top, window.top + window.height)
     columns = slice(window.left, window.left + window.width)
     return {
-        name: tv_tensors.wrap(values[..., rows, columns], like=values)
+        name: tv_tensors.wrap(values[..., rows, columns].contiguous(), like=values)
         for name, values in tensors.items()
     }
 

@@ -85,7 +85,7 @@ class FineTuning:
     """Of the new head, the order of the images and their augmentation; each gives a run."""
     train_split: str = "train"
     test_split: str | None = None
-    """What is evaluated, all of it; None: ``test`` of the manifest, or ``val`` if there is none."""
+    """What is evaluated, all of it; None: the first of test, val and valid that there is."""
     max_train_images: Positive | None = None
     """The first images of a fixed random order only, for trials."""
     workers: Count = 0

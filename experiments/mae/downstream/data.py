@@ -9,7 +9,6 @@ import torch
 from timm.data import Mixup
 from timm.data.mixup import mixup_target
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from experiments.mae.batches import VALID
 from experiments.mae.configuration import ModelSize
@@ -30,6 +29,7 @@ from experiments.mae.downstream.configuration import (
     Segmentation,
 )
 from experiments.mae.downstream.task_data import TaskData
+from experiments.order import SampleOrder
 
 __all__ = [
     "Collator",
@@ -42,43 +42,29 @@ _MIXING = 5
 """Tells the draws of a batch from those of samples (`augmentation`)."""
 
 
-class TrainingOrder(Dataset[dict[str, Any]]):
-    """The samples of a whole run in training order.
-
-    Position k is in epoch k div n of n images, each epoch in an order drawn from (seed, epoch), and
-    the sample is changed by (epoch, index). Read it with a sequential sampler: ranks and workers
-    take what is theirs, and a restart needs no random state.
+class TrainingOrder(SampleOrder):
+    """The samples of a whole run in training order, each epoch changed and ordered anew.
 
     Args:
         images: with the transform of training.
         length: samples of the whole run.
         seed: of the order.
-        limit: n; the first of a fixed random order. None: all.
+        limit: only so many images, the first of a fixed random order; None: all.
     """
 
     def __init__(
         self, images: MultiModalImages, length: int, seed: int, limit: int | None = None
     ) -> None:
         self.images = images
-        self.length = length
-        self.seed = seed
-        self._kept = np.arange(len(images))
-        if limit is not None and limit < len(images):
-            self._kept = np.sort(np.random.default_rng(0).permutation(len(images))[:limit])
-        self._epoch = -1
-        self._order = self._kept
+        self.kept = np.sort(np.random.default_rng(0).permutation(len(images))[:limit])
+        super().__init__(len(self.kept), length, None, seed)
 
-    def __len__(self) -> int:
-        return self.length
+    def sample(self, duplicate: int, index: int) -> dict[str, Any]:
+        """A sample as it is in epoch `duplicate`."""
+        return self.images.sample(duplicate, int(self.kept[index]))
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        if not 0 <= position < self.length:
-            raise IndexError(position)
-        epoch, place = divmod(position, len(self._kept))
-        if epoch != self._epoch:
-            rng = np.random.default_rng([self.seed, epoch])
-            self._epoch, self._order = epoch, rng.permutation(self._kept)
-        return {**self.images.sample(epoch, int(self._order[place])), "position": position}
+        return {**super().__getitem__(position), "position": position}
 
 
 @dataclass(frozen=True, kw_only=True)

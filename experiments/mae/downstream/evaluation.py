@@ -19,6 +19,7 @@ from experiments.mae.downstream.data import Collator
 from experiments.mae.downstream.metrics import task_metrics
 from experiments.mae.downstream.model import TARGETS, DownstreamModel
 from experiments.mae.downstream.task_data import TaskData
+from experiments.mae.held_out import to_device
 
 __all__ = ["PICTURED", "evaluate", "keep_pictured", "read_pictured"]
 
@@ -127,7 +128,7 @@ def _batches(
         num_workers=data.how.workers,
     )
     for arguments in loader:
-        yield _to(arguments, device)
+        yield to_device(arguments, device)
 
 
 def _predictions(model: DownstreamModel, arguments: Mapping[str, Any]) -> Tensor:
@@ -136,9 +137,3 @@ def _predictions(model: DownstreamModel, arguments: Mapping[str, Any]) -> Tensor
     with torch.inference_mode():
         predictions: Tensor = model(**given).predictions
     return predictions
-
-
-def _to(values: Any, device: torch.device) -> Any:
-    if isinstance(values, Mapping):
-        return {name: _to(each, device) for name, each in values.items()}
-    return values.to(device)

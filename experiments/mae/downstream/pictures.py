@@ -8,17 +8,25 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import Normalize
+import torch
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.mae.data.augmentation import IMAGENET_DEVIATION, IMAGENET_MEAN
+from experiments.mae.batches import VALID
+from experiments.mae.colours import (
+    DEPTH_MAP,
+    UNKNOWN,
+    depth_colours,
+    label_colours,
+    rgb_colours,
+)
 from experiments.mae.downstream.configuration import TaskName
 from taskrobust._files import write_atomically
 
-__all__ = ["class_colours", "draw"]
+__all__ = ["draw"]
 
 CELL = 1.7
 """Width of a picture in inches."""
@@ -26,12 +34,15 @@ CELL = 1.7
 RESOLUTION = 130
 """Pixels an inch."""
 
+WIDTH = 4
+"""Images beside each other, for classification."""
+
 LEGEND = 20
 """Classes that a legend names at most."""
 
 _RIGHT, _WRONG = "#1a7f37", "#b42318"
 
-Floats = NDArray[np.floating[Any]]
+Colours = NDArray[np.float64]
 Kept = Mapping[str, Tensor]
 
 
@@ -49,36 +60,33 @@ def draw(path: Path, task: TaskName, arms: Mapping[str, Kept], names: Sequence[s
     """
     figure = {"cls": _classified, "semseg": _segmented, "depth": _depths}[task](arms, names)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=RESOLUTION, metadata={"Software": None})
+    figure.savefig(
+        stream,
+        format="png",
+        dpi=RESOLUTION,
+        bbox_inches="tight",
+        pad_inches=0.08,
+        metadata={"Software": None},
+    )
     write_atomically(path, stream.getvalue())
-
-
-def class_colours(count: int) -> Floats:
-    """Colours of classes ``[count + 1, 3]``, the last black: unlabelled.
-
-    Up to 60 are different; neighbouring ids look different.
-    """
-    tables = [mpl.colormaps[name](range(20))[:, :3] for name in ("tab20", "tab20b", "tab20c")]
-    colours = np.concatenate([part for each in tables for part in (each[::2], each[1::2])])
-    found: Floats = np.vstack([colours[np.arange(count) % len(colours)], np.zeros(3)])
-    return found
 
 
 def _classified(arms: Mapping[str, Kept], names: Sequence[str]) -> Figure:
     first = next(iter(arms.values()))
-    count, (columns, inputs) = len(first["index"]), (4, _inputs(first))
-    rows = -(-count // columns)
-    width = min(count, columns)
-    text = 0.19 * (1 + len(arms)) + 0.1
-    figure = Figure((1.3 * CELL * width, (_aspect(first) * 1.3 * CELL + text) * rows))
+    shown = [_shown(first, name) for name in _inputs(first) if first[f"input.{name}"].ndim == 4]
+    count = len(first["index"])
+    rows = -(-count // WIDTH)
+    width = -(-count // rows)
+    side = 1.3 * CELL
+    height = _aspect(first) * side / max(len(shown), 1) + 0.19 * (1 + len(arms)) + 0.1
+    figure = Figure((side * width, height * rows))
     figure.set_layout_engine("constrained")
     grid = figure.subplots(rows, width, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for number in range(count):
         axes = grid.flat[number]
-        shown = [_colours(first[f"input.{name}"][number], names) for name in inputs]
-        axes.imshow(np.concatenate(shown, axis=1), interpolation="nearest")
+        axes.imshow(np.concatenate([each[number] for each in shown], 1), interpolation="nearest")
         label = int(first["label"][number])
         lines = [(f"true: {names[label]}", "black")]
         for arm, kept in arms.items():
@@ -97,64 +105,76 @@ def _classified(arms: Mapping[str, Kept], names: Sequence[str]) -> Figure:
 
 
 def _segmented(arms: Mapping[str, Kept], names: Sequence[str]) -> Figure:
-    first, palette = next(iter(arms.values())), class_colours(len(names))
-    columns: dict[str, list[Floats]] = _input_columns(first, names)
-    columns["ground truth"] = [palette[ids] for ids in first["semseg"].numpy()]
-    for arm, kept in arms.items():
-        columns[_title(arm, arms)] = [palette[ids] for ids in kept["prediction"].numpy()]
-    occurring = np.unique(
-        np.concatenate(
-            [first["semseg"].numpy().ravel()]
-            + [kept["prediction"].numpy().ravel() for kept in arms.values()]
-        )
-    )
+    first, classes = next(iter(arms.values())), len(names)
+    maps = {"ground truth": first["semseg"]}
+    maps |= {_title(arm, arms): kept["prediction"] for arm, kept in arms.items()}
+    columns: dict[str, list[Colours]] = _input_columns(first)
+    for title, ids in maps.items():
+        columns[title] = [label_colours(each, classes) for each in ids]
     figure, _ = _grid(columns, _aspect(first), extra=0.45)
+    occurring = np.unique(torch.cat([ids.flatten() for ids in maps.values()]).numpy()).tolist()
     if len(occurring) <= LEGEND:
-        patches = [
-            Patch(color=palette[each], label=[*names, "unlabelled"][each]) for each in occurring
-        ]
+        labels = [*names, "unlabelled"]
         figure.legend(
-            handles=patches, loc="outside lower center", ncols=max(2, 2 * len(columns)),
-            fontsize=7, frameon=False,
-        )  # fmt: skip
+            handles=[
+                Patch(
+                    color=label_colours(torch.tensor([[each]]), classes)[0, 0], label=labels[each]
+                )
+                for each in occurring
+            ],
+            loc="outside lower center",
+            ncols=max(2, 2 * len(columns)),
+            fontsize=7,
+            frameon=False,
+        )
     return figure
 
 
-def _depths(arms: Mapping[str, Kept], names: Sequence[str]) -> Figure:
+def _depths(arms: Mapping[str, Kept], names: Sequence[str]) -> Figure:  # noqa: ARG001
+    """Depth in logarithmic colours, which show what is near as well as what is far."""
     first = next(iter(arms.values()))
-    truth = first["depth"][:, 0].double().numpy()
-    known = np.ones(truth.shape, np.bool_)
-    if "depth_valid" in first:
-        known = first["depth_valid"][:, 0].numpy()
-    scale = Normalize(*_limits(truth[known]))
-    metres = mpl.colormaps["viridis"]
-    columns: dict[str, list[Floats]] = _input_columns(first, names)
-    columns["ground truth"] = [_mapped(metres, scale, *pair) for pair in zip(truth, known)]  # noqa: B905
-    predicted = {arm: kept["prediction"][:, 0].double().numpy() for arm, kept in arms.items()}
-    errors = {arm: np.abs(each - truth) for arm, each in predicted.items()}
-    worst = max(float(np.quantile(each[known], 0.98)) for each in errors.values())
-    error_scale, error_colours = Normalize(0, max(worst, 1e-6)), mpl.colormaps["magma"]
-    everywhere = np.ones_like(known[0])
-    for arm, values in predicted.items():
-        columns[_title(arm, arms)] = [_mapped(metres, scale, each, everywhere) for each in values]
-        columns[f"error of {arm}" if len(arms) > 1 else "error"] = [
-            _mapped(error_colours, error_scale, *pair)
-            for pair in zip(errors[arm], known, strict=True)
+    truth, known = first["depth"][:, 0].double(), _known(first, "depth")
+    least, most = _limits(truth[known])
+    least = max(least, 1e-3)
+    limits = (math.log(least), math.log(max(most, 2 * least)))
+    errors = {arm: (kept["prediction"][:, 0] - truth).abs() for arm, kept in arms.items()}
+    worst = max(_limits(each[known])[1] for each in errors.values())
+    error_map, error_scale = mpl.colormaps["magma"], Normalize(0, worst, clip=True)
+    columns: dict[str, list[Colours]] = _input_columns(first)
+    columns["ground truth"] = [
+        depth_colours(depth.clamp(min=least).log(), limits, valid)
+        for depth, valid in zip(truth, known, strict=True)
+    ]
+    for arm, kept in arms.items():
+        columns[_title(arm, arms)] = [
+            depth_colours(depth.clamp(min=least).log(), limits)
+            for depth in kept["prediction"][:, 0]
         ]
-    figure, axes = _grid(columns, _aspect(first), extra=0.6)
-    for normalise, colours, label in (
-        (scale, metres, "depth in metres (black: unknown)"),
-        (error_scale, error_colours, "|error| in metres"),
-    ):
-        mappable = mpl.cm.ScalarMappable(normalise, colours)
-        figure.colorbar(
-            mappable, ax=axes, location="bottom", aspect=60, shrink=0.7, pad=0.01
-        ).set_label(label, fontsize=8)
+        columns["error" if len(arms) == 1 else f"error of {arm}"] = [
+            np.where(valid[..., None], error_map(error_scale(error.numpy()))[..., :3], UNKNOWN)
+            for error, valid in zip(errors[arm], known.numpy(), strict=True)
+        ]
+    figure, axes = _grid(columns, _aspect(first), extra=1.0)
+    depth_scale = LogNorm(math.exp(limits[0]), math.exp(limits[1]))
+    _bar(figure, axes, error_scale, "magma", "|error| in metres")
+    _bar(figure, axes, depth_scale, DEPTH_MAP, "depth in metres (black: unknown)")
     return figure
+
+
+def _bar(figure: Figure, axes: Any, scale: Normalize, colours: str, label: str) -> None:
+    """A bar of colours below the pictures, with plain numbers."""
+    mappable = mpl.cm.ScalarMappable(scale, colours)
+    bar = figure.colorbar(mappable, ax=axes, location="bottom", aspect=60, shrink=0.8, pad=0.01)
+    space = np.geomspace if isinstance(scale, LogNorm) else np.linspace
+    ticks = space(scale.vmin or 0.0, scale.vmax or 1.0, 5).tolist()
+    bar.set_ticks(ticks, labels=[f"{each:.2g}" for each in ticks])
+    bar.minorticks_off()
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label(label, fontsize=8)
 
 
 def _grid(
-    columns: Mapping[str, Sequence[Floats]], aspect: float, extra: float
+    columns: Mapping[str, Sequence[Colours]], aspect: float, extra: float
 ) -> tuple[Figure, Any]:
     """Pictures in columns with titles."""
     count = len(next(iter(columns.values())))
@@ -169,52 +189,42 @@ def _grid(
     return figure, grid
 
 
-def _input_columns(kept: Kept, names: Sequence[str]) -> dict[str, list[Floats]]:
+def _input_columns(kept: Kept) -> dict[str, list[Colours]]:
     inputs = _inputs(kept)
-    return {
-        f"input: {name}" if len(inputs) > 1 else "input": [
-            _colours(each, names) for each in kept[f"input.{name}"]
-        ]
-        for name in inputs
-    }
+    return {f"input: {name}" if len(inputs) > 1 else "input": _shown(kept, name) for name in inputs}
 
 
 def _inputs(kept: Kept) -> list[str]:
     return [name.removeprefix("input.") for name in kept if name.startswith("input.")]
 
 
-def _colours(values: Tensor, names: Sequence[str]) -> Floats:
-    """An input as colours from 0 to 1 ``[h, w, 3]``.
-
-    Args:
-        values: standardised colours ``[3, h, w]``, depth ``[1, h, w]`` or class ids ``[h, w]``.
-        names: of the classes, if there are any.
-    """
-    array = values.numpy()
-    if array.ndim == 2:
-        shown: Floats = class_colours(max(int(array.max()), len(names)))[array]
-        return shown
-    if len(array) == 3:
-        mean, deviation = np.array(IMAGENET_MEAN), np.array(IMAGENET_DEVIATION)
-        restored: Floats = (array.transpose(1, 2, 0) * deviation + mean).clip(0, 1)
-        return restored
-    plane = array[0].astype(float)
-    scale = Normalize(*_limits(plane))
-    return _mapped(mpl.colormaps["viridis"], scale, plane, np.ones(plane.shape, np.bool_))
+def _shown(kept: Kept, name: str) -> list[Colours]:
+    """An input as colours: standardised colours, depth by its own range, or class ids."""
+    values = kept[f"input.{name}"]
+    if values.ndim == 3:
+        return [label_colours(each, max(int(values.max()), 1)) for each in values]
+    if values.shape[1] == 3:
+        return [rgb_colours(each) for each in values]
+    planes, known = values[:, 0], _known(kept, f"input.{name}")
+    return [
+        depth_colours(plane, _limits(plane[valid]), valid)
+        for plane, valid in zip(planes, known, strict=True)
+    ]
 
 
-def _mapped(colours: Any, scale: Any, values: Floats, known: NDArray[np.bool_]) -> Floats:
-    """Values as colours ``[h, w, 3]``, black where they are not known."""
-    mapped: Floats = np.where(known[..., None], colours(scale(values))[..., :3], 0.0)
-    return mapped
+def _known(kept: Kept, name: str) -> Tensor:
+    """Where depth is known, bool ``[n, h, w]``."""
+    if name + VALID in kept:
+        return kept[name + VALID][:, 0]
+    return torch.ones_like(kept[name][:, 0], dtype=torch.bool)
 
 
-def _limits(values: Floats) -> tuple[float, float]:
+def _limits(values: Tensor) -> tuple[float, float]:
     """The range that colours show: that of all values but the outermost percent."""
-    if not values.size:
+    if not values.numel():
         return 0.0, 1.0
-    least, most = (float(each) for each in np.quantile(values, (0.01, 0.99)))
-    return (least, most) if most > least else (least, math.nextafter(least, math.inf) + 1e-6)
+    least, most = np.quantile(values.double().numpy(), (0.01, 0.99)).tolist()
+    return least, max(most, least + 1e-6)
 
 
 def _aspect(kept: Kept) -> float:

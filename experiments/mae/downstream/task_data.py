@@ -72,7 +72,8 @@ class TaskData:
     def test_split(self) -> str:
         """Name of the split that is evaluated."""
         splits = self.manifest.header.splits
-        return self.how.test_split or ("test" if "test" in splits else "val")
+        usual = [name for name in ("test", "val", "valid") if name in splits]
+        return self.how.test_split or next(iter(usual), "test")
 
     @property
     def classes(self) -> int:
