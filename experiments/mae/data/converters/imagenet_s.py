@@ -91,7 +91,7 @@ def decode_mask(path: Path, classes: int) -> NDArray[np.uint16]:
         ConfigurationError: it cannot be read, is no RGB image without blue, or an id is no class.
     """
     content = path.read_bytes()
-    values = stored_values(path, RgbFiles(name="masks"), content).astype(np.uint16)
+    values = stored_values(path, RgbFiles(name="masks"), content)
     with Image.open(io.BytesIO(content)) as image:
         mode = image.mode
     if mode != "RGB" or values[..., 2].any():
