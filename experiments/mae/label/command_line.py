@@ -51,7 +51,11 @@ def add_label(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--semseg-revision", metavar="REV", help="commit, tag or branch of the Hub")
     parser.add_argument(
-        "--batch-size", type=int, metavar="N", default=16, help="(default: %(default)s)"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        default=16,
+        help="images that a network sees together (default: %(default)s)",
     )
     parser.add_argument(
         "--device", metavar="D", default="cpu", help="such as cuda or cuda:1 (default: cpu)"

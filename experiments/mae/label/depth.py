@@ -148,7 +148,7 @@ def load_depth(
 
     Raises:
         ConfigurationError: there is no such model, it is of another kind, lacks weights, or does
-            not say what its output means while `kind` is None.
+            not say what its output means while `kind` is None; or `scale` makes no sense.
     """
     source = find(name, revision, OPTION)
     if type(source.config) not in MODEL_FOR_DEPTH_ESTIMATION_MAPPING:
@@ -162,6 +162,8 @@ def load_depth(
             f"--depth-scale should be given for metres only, for {unit} depth has none; found "
             f"{scale:g}; leave it out"
         )
+    if scale is not None and not 0 < scale < math.inf:
+        raise ConfigurationError(f"--depth-scale should be positive and finite; found {scale:g}")
     model = load(source, AutoModelForDepthEstimation, OPTION, device=device)
     found = DepthModel(model, _declared(unit, scale or _scale(source.config)))
     _try(found)

@@ -98,17 +98,26 @@ def find(name: str, revision: str | None, option: str) -> ImageModel:
         option: that gave the name, for messages.
 
     Raises:
-        ConfigurationError: there is no such model, or transformers does not know its kind.
+        ConfigurationError: there is no such model, transformers does not know its kind, it needs code
+            of its own, or a folder is given with a revision.
     """
+    if revision is not None and Path(name).is_dir():
+        raise ConfigurationError(
+            f"{option}-revision should be of a model of the Hub; found {revision!r} for the folder "
+            f"{name}; leave it out"
+        )
     try:
         with quiet():
             path = Path(cached_file(name, "config.json", revision=revision))
             snapshot = path.parent.parent.name == "snapshots"
             commit = path.parent.name if snapshot and not Path(name).is_dir() else None
-            config = AutoConfig.from_pretrained(name, revision=commit or revision)
+            config = AutoConfig.from_pretrained(
+                name, revision=commit or revision, trust_remote_code=False
+            )
     except (OSError, ValueError, KeyError) as error:
+        what = "found" if isinstance(error, OSError) else "used"
         raise ConfigurationError(
-            f"{option} {name!r}{_at(revision)}: cannot be found ({first_line(error)}); give an id "
+            f"{option} {name!r}{_at(revision)}: cannot be {what} ({first_line(error)}); give an id "
             "of the Hub (cached, or with a network), or a folder of save_pretrained"
         ) from error
     return ImageModel(name, commit, config)
@@ -146,10 +155,13 @@ def load(
                 config=source.config,
                 dtype=torch.float32,
                 use_safetensors=True,
+                trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # reported below, by name
                 output_loading_info=True,
             )
-            processor = AutoImageProcessor.from_pretrained(source.name, revision=source.commit)
+            processor = AutoImageProcessor.from_pretrained(
+                source.name, revision=source.commit, trust_remote_code=False
+            )
     except (*FAILURES, OSError) as error:
         raise ConfigurationError(
             f"{option} {source.name!r}: cannot be loaded ({first_line(error)}); it should have "

@@ -130,6 +130,12 @@ def test_a_scale_is_for_metres_only(models):
         load_depth(models["dpt"], kind="inverse", scale=0.001, device=CPU)
 
 
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.inf, np.nan])
+def test_a_scale_that_is_no_length_is_refused(models, scale):
+    with pytest.raises(ConfigurationError, match="--depth-scale should be positive"):
+        load_depth(models["dpt"], kind="metres", scale=scale, device=CPU)
+
+
 def test_the_scale_of_metres_can_be_given(models):
     found = load_depth(models["dpt"], kind="metres", scale=0.01, device=CPU)
     assert found.files == DepthFiles(scale=0.01, unit="metres", void=0)
@@ -146,7 +152,7 @@ def test_scales_reach_as_far_as_the_model():
 
 def test_sides_are_made_multiples_of_what_the_network_covers(tmp_path):
     options = {"size": {"height": 70, "width": 70}, "keep_aspect_ratio": True}
-    folder = tiny.dpt_dinov2(tmp_path / "m", ensure_multiple_of=4, **options)
+    folder = tiny.dpt_dinov2(tmp_path / "m", ensure_multiple_of=7, **options)
     found = load_depth(folder, kind="inverse", device=CPU)
     for size in ((40, 56), (97, 131)):
         pixels = found.prepare(picture(size))["pixel_values"]

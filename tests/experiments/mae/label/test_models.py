@@ -32,12 +32,27 @@ def test_a_revision_that_is_not_there_is_named(tmp_path):
         find(str(tmp_path / "none"), "v7", "--semseg")
 
 
+def test_a_folder_has_no_revisions(folder):
+    with pytest.raises(ConfigurationError, match=r"--depth-revision .*found 'v7' for the folder"):
+        find(str(folder), "v7", "--depth")
+
+
 def test_pickled_weights_are_not_read(folder, monkeypatch):
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(weights, folder / "pytorch_model.bin")
     monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("something was unpickled"))
     with pytest.raises(ConfigurationError, match=r"should have weights in safetensors.*pickle"):
+        load(folder)
+
+
+def test_no_code_of_a_model_is_run(folder):
+    config = folder / "config.json"
+    content = json.loads(config.read_text())
+    own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
+    config.write_text(json.dumps({**content, **own}))
+    (folder / "own.py").write_text("raise SystemExit('run')")
+    with pytest.raises(ConfigurationError, match=r"cannot be used \(.*custom code"):
         load(folder)
 
 
@@ -103,16 +118,38 @@ def test_the_digest_is_of_weights_configuration_and_image_processor_not_of_the_p
     assert len({first, second, load(folder).model.digest}) == 3
 
 
-def test_a_model_of_the_cache_is_told_by_its_commit(models, tmp_path, monkeypatch):
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    snapshot = tmp_path / "hub/models--someone--dpt/snapshots" / commit
-    shutil.copytree(models["dpt"], snapshot)
-    refs = snapshot.parent.parent / "refs"
-    refs.mkdir()
-    (refs / "main").write_text(commit)
-    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+OLD, NEW = "0123456789abcdef0123456789abcdef01234567", "89abcdef0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def cache(models, tmp_path, monkeypatch):
+    """A cache of the Hub with two commits of a model, which differ in a bias."""
+    repository = tmp_path / "hub/models--someone--dpt"
+    for number, commit in enumerate((OLD, NEW)):
+        snapshot = Path(shutil.copytree(models["dpt"], repository / "snapshots" / commit))
+        weights = load_file(snapshot / "model.safetensors")
+        weights["head.head.4.bias"] += number
+        save_file(weights, snapshot / "model.safetensors", metadata={"format": "pt"})
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text(NEW)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    found = find("someone/dpt", None, "--depth")
-    assert found.commit == commit
-    assert find(str(snapshot), None, "--depth").commit is None
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("revision", "commit", "bias"), [(None, NEW, 4), ("main", NEW, 4), (OLD, OLD, 3)]
+)
+def test_a_model_of_the_cache_is_that_of_the_revision_and_told_by_its_commit(
+    cache, revision, commit, bias
+):
+    found = load_depth("someone/dpt", revision=revision, kind="inverse", device=CPU)
+    assert found.describe()["commit"] == commit
+    assert found.model.network.head.head[4].bias.item() == bias
+    assert find(str(cache / "snapshots" / OLD), None, "--depth").commit is None
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_commit_that_is_not_in_the_cache_is_named():
+    with pytest.raises(ConfigurationError, match=r"'someone/dpt' at beef: cannot be found"):
+        find("someone/dpt", "beef", "--depth")

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from experiments.mae.label import run as module
 from experiments.mae.label.depth import load_depth
 from experiments.mae.label.run import label
 from experiments.mae.label.semantics import load_semantics
+from experiments.mae.label.stored import Stored
 from experiments.progress import Stages
 from tests.experiments.mae.label import tiny
 from tests.experiments.mae.label.conftest import CPU, SIZES, picture
@@ -130,6 +132,38 @@ def test_what_a_killed_run_leaves_out_is_made_the_same_later(make, tmp_path, mon
     make()
     assert files(tmp_path / "out") == wanted
     assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
+
+
+class Counting:
+    """Labels every image by the number of images in its batch, and dies where it is told to."""
+
+    def __init__(self, alive):
+        self.files = LabelFiles(classes=9)
+        self.alive = alive
+
+    def prepare(self, image):
+        return {"pixel_values": torch.zeros(1, *image.shape[2:], 4, 4)}
+
+    def predict(self, inputs, sizes):
+        if self.alive == 0:
+            raise Killed
+        self.alive -= 1
+        return [Stored(np.full(size, len(inputs), np.uint8), {}) for size in sizes]
+
+    def describe(self):
+        return {}
+
+
+@pytest.mark.parametrize("batch_size", [2, 3])
+def test_a_batch_that_was_begun_is_the_same_batch_later(data, tmp_path, batch_size):
+    # The rounding of a network's products depends on the number of images it is given.
+    label(data, tmp_path / "a", [Counting(9)], batch_size=batch_size, stages=silent())
+    wanted = files(tmp_path / "a")
+    with pytest.raises(Killed):
+        label(data, tmp_path / "b", [Counting(1)], batch_size=batch_size, stages=silent())
+    next(iter((tmp_path / "b").glob("*/semseg/*/*.png"))).unlink()
+    label(data, tmp_path / "b", [Counting(9)], batch_size=batch_size, stages=silent())
+    assert files(tmp_path / "b") == wanted
 
 
 def test_a_finished_run_predicts_nothing_again(make, monkeypatch, tmp_path):
