@@ -10,7 +10,7 @@ from transformers import TrainingArguments as Arguments
 
 from taskrobust.balancers.base import Balancer, Weighting
 
-__all__ = ["EpochCallback", "TaskProgressCallback", "WeightingLog", "worst_task"]
+__all__ = ["EpochCallback", "TaskProgressCallback", "WeightingLog", "log_line", "worst_task"]
 
 
 class WeightingLog:
@@ -82,25 +82,45 @@ def worst_task(logs: dict[str, Any]) -> str | None:
     return f"worst: {name} {risks[name]:.4g} (mean weight {logs[f'weight/{name}']:.2f})"
 
 
+def log_line(step: int, logs: dict[str, Any]) -> str:
+    """A log as people read it: the step, then names and values.
+
+    Training logs are without the numbers of single tasks, of which the progress bar names the
+    worst; evaluations have all risks.
+
+    Args:
+        step: number of optimiser steps so far.
+        logs: of `transformers.Trainer`.
+    """
+    kind = "evaluation: " if any(name.startswith("eval_") for name in logs) else ""
+    parts = []
+    for key, value in logs.items():
+        if key.startswith(("risk/", "weight/", "count/")) or key == "total_flos":
+            continue
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        parts.append(f"{key.removeprefix('eval_').replace('_', ' ')} {shown}")
+    return f"step {step}: {kind}{', '.join(parts)}"
+
+
 class TaskProgressCallback(ProgressCallback):  # type: ignore[misc]
     """The Trainer's progress bar, with the worst task named and without a line of 3T numbers."""
 
     def on_log(
         self,
-        args: Arguments,
+        args: Arguments,  # noqa: ARG002
         state: TrainerState,
-        control: TrainerControl,
+        control: TrainerControl,  # noqa: ARG002
         logs: dict[str, Any] | None = None,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ARG002
     ) -> None:
-        """Show the worst task in the bar and write the rest of the log above it."""
+        """Show the worst task in the bar and write the rest of the log above it, as one line."""
+        if not state.is_world_process_zero or self.training_bar is None:
+            return
         logs = logs or {}
-        if state.is_world_process_zero and self.training_bar is not None:
-            line = worst_task(logs)
-            if line is not None:
-                self.training_bar.set_postfix_str(line)
-        short = {k: v for k, v in logs.items() if not k.startswith(("risk/", "weight/", "count/"))}
-        super().on_log(args, state, control, logs=short, **kwargs)
+        line = worst_task(logs)
+        if line is not None:
+            self.training_bar.set_postfix_str(line)
+        self.training_bar.write(log_line(state.global_step, logs))
 
 
 class EpochCallback(TrainerCallback):  # type: ignore[misc]

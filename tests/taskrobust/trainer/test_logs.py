@@ -155,9 +155,12 @@ def test_the_bar_names_the_worst_task_and_the_lines_leave_the_tasks_out(tmp_path
         expected = f"worst: {name} {row[f'risk/{name}']:.4g} {weight}"
         assert expected in shown.err
     assert worst_task(rows(trainer)[-1]) == re.findall(r"worst: [^)]*\)", shown.err)[-1]
-    lines = [line for line in shown.out.splitlines() if "'loss'" in line]
+    lines = [line for line in shown.out.splitlines() if ": loss " in line]
     assert len(lines) == 2
-    assert all("worst_risk" in line and "risk/" not in line for line in lines)
+    for line, row in zip(lines, rows(trainer), strict=True):
+        assert line.startswith(f"step {row['step']}: loss {row['loss']:.4g}, ")
+        assert f"worst risk {row['worst_risk']:.4g}" in line
+        assert "risk/" not in line
 
 
 def test_evaluation_has_its_bar_and_leaves_that_of_training_alone(tmp_path, capsys):
@@ -165,8 +168,10 @@ def test_evaluation_has_its_bar_and_leaves_that_of_training_alone(tmp_path, caps
     trainer = trained(tmp_path, disable_tqdm=False, **options)
     trainer.evaluate()
     shown = capsys.readouterr()
-    assert "eval_worst_risk" in shown.out
-    assert "eval_risk/noun" in shown.out
+    (measured,) = [row for row in trainer.state.log_history if row.get("eval_risk/noun")][:1]
+    line = f"step 2: evaluation: risk/noun {measured['eval_risk/noun']:.4g}, "
+    assert line in shown.out
+    assert f"worst risk {measured['eval_worst_risk']:.4g}" in shown.out
 
 
 def test_without_a_bar_the_whole_log_is_printed(tmp_path, capsys):
