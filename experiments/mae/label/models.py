@@ -98,8 +98,8 @@ def find(name: str, revision: str | None, option: str) -> ImageModel:
         option: that gave the name, for messages.
 
     Raises:
-        ConfigurationError: there is no such model, transformers does not know its kind, it needs code
-            of its own, or a folder is given with a revision.
+        ConfigurationError: there is no such model, transformers does not know its kind, it needs
+            code of its own, or a folder is given with a revision.
     """
     if revision is not None and Path(name).is_dir():
         raise ConfigurationError(
