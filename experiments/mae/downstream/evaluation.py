@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from experiments.configuration import ConfigurationError
+from experiments.mae.batches import VALID
 from experiments.mae.data.dataset import MultiModalImages
 from experiments.mae.downstream.data import Collator
 from experiments.mae.downstream.metrics import task_metrics
@@ -21,10 +22,14 @@ from experiments.mae.downstream.model import TARGETS, DownstreamModel
 from experiments.mae.downstream.task_data import TaskData
 from experiments.mae.held_out import to_device
 
-__all__ = ["PICTURED", "evaluate", "keep_pictured", "read_pictured"]
+__all__ = ["INPUT", "PICTURED", "evaluate", "keep_pictured", "read_pictured"]
 
 PICTURED = "pictured.safetensors"
 """Some test images with target and prediction, of a run."""
+
+
+INPUT = "input."
+"""Begins the names of inputs in it."""
 
 
 def evaluate(
@@ -91,7 +96,9 @@ def keep_pictured(
     for arguments in _batches(Subset(images, chosen), data, 1, device):
         predictions = _predictions(model, arguments)
         part = {"prediction": predictions.argmax(1) if task == "semseg" else predictions}
-        part |= {f"input.{name}": each for name, each in arguments["modalities"].items()}
+        part |= {f"{INPUT}{name}": each for name, each in arguments["modalities"].items()}
+        known = arguments.get("valid", {})
+        part |= {f"{INPUT}{name}{VALID}": each for name, each in known.items()}
         part |= {name: arguments[name] for name in TARGETS[task] if name in arguments}
         parts.append(part)
     kept = {name: torch.cat([each[name] for each in parts]).cpu() for name in parts[0]}

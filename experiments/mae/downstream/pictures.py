@@ -24,6 +24,7 @@ from experiments.mae.colours import (
     rgb_colours,
 )
 from experiments.mae.downstream.configuration import TaskName
+from experiments.mae.downstream.evaluation import INPUT
 from taskrobust._files import write_atomically
 
 __all__ = ["draw"]
@@ -38,7 +39,7 @@ WIDTH = 4
 """Images beside each other, for classification."""
 
 LEGEND = 20
-"""Classes that a legend names at most."""
+"""Classes that a legend names at most: the most frequent ones."""
 
 _RIGHT, _WRONG = "#1a7f37", "#b42318"
 
@@ -73,7 +74,7 @@ def draw(path: Path, task: TaskName, arms: Mapping[str, Kept], names: Sequence[s
 
 def _classified(arms: Mapping[str, Kept], names: Sequence[str]) -> Figure:
     first = next(iter(arms.values()))
-    shown = [_shown(first, name) for name in _inputs(first) if first[f"input.{name}"].ndim == 4]
+    shown = [_shown(first, name) for name in _inputs(first) if first[INPUT + name].ndim == 4]
     count = len(first["index"])
     rows = -(-count // WIDTH)
     width = -(-count // rows)
@@ -112,21 +113,23 @@ def _segmented(arms: Mapping[str, Kept], names: Sequence[str]) -> Figure:
     for title, ids in maps.items():
         columns[title] = [label_colours(each, classes) for each in ids]
     figure, _ = _grid(columns, _aspect(first), extra=0.45)
-    occurring = np.unique(torch.cat([ids.flatten() for ids in maps.values()]).numpy()).tolist()
-    if len(occurring) <= LEGEND:
-        labels = [*names, "unlabelled"]
-        figure.legend(
-            handles=[
-                Patch(
-                    color=label_colours(torch.tensor([[each]]), classes)[0, 0], label=labels[each]
-                )
-                for each in occurring
-            ],
-            loc="outside lower center",
-            ncols=max(2, 2 * len(columns)),
-            fontsize=7,
-            frameon=False,
-        )
+    present, counts = np.unique(
+        torch.cat([each.flatten() for each in maps.values()]).numpy(), return_counts=True
+    )
+    common = np.sort(present[np.argsort(-counts, kind="stable")][:LEGEND])
+    labels = [*names, "unlabelled"]
+    figure.legend(
+        handles=[
+            Patch(color=label_colours(torch.tensor([[each]]), classes)[0, 0], label=labels[each])
+            for each in common
+        ],
+        loc="outside lower center",
+        ncols=max(2, 2 * len(columns)),
+        fontsize=7,
+        frameon=False,
+        title=f"the {LEGEND} most frequent classes" if len(present) > LEGEND else None,
+        title_fontsize=7,
+    )
     return figure
 
 
@@ -195,17 +198,21 @@ def _input_columns(kept: Kept) -> dict[str, list[Colours]]:
 
 
 def _inputs(kept: Kept) -> list[str]:
-    return [name.removeprefix("input.") for name in kept if name.startswith("input.")]
+    """Names of the inputs, colours first."""
+    names = [name.removeprefix(INPUT) for name in kept if name.startswith(INPUT)]
+    return sorted(
+        (name for name in names if not name.endswith(VALID)), key=lambda name: name != "rgb"
+    )
 
 
 def _shown(kept: Kept, name: str) -> list[Colours]:
     """An input as colours: standardised colours, depth by its own range, or class ids."""
-    values = kept[f"input.{name}"]
+    values = kept[INPUT + name]
     if values.ndim == 3:
         return [label_colours(each, max(int(values.max()), 1)) for each in values]
     if values.shape[1] == 3:
         return [rgb_colours(each) for each in values]
-    planes, known = values[:, 0], _known(kept, f"input.{name}")
+    planes, known = values[:, 0], _known(kept, INPUT + name)
     return [
         depth_colours(plane, _limits(plane[valid]), valid)
         for plane, valid in zip(planes, known, strict=True)
@@ -228,7 +235,7 @@ def _limits(values: Tensor) -> tuple[float, float]:
 
 
 def _aspect(kept: Kept) -> float:
-    values = kept[f"input.{_inputs(kept)[0]}"]
+    values = kept[INPUT + _inputs(kept)[0]]
     return float(values.shape[-2] / values.shape[-1])
 
 

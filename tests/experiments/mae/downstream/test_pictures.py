@@ -63,6 +63,18 @@ def test_segmentation_is_drawn_in_the_colours_of_the_legend():
         assert np.allclose(patch.get_facecolor()[:3], expected)
 
 
+def test_a_legend_names_the_most_frequent_of_many_classes():
+    names = tuple(f"class {number}" for number in range(40))
+    ids = (torch.arange(SIDE**2) % 30).reshape(1, SIDE, SIDE)
+    ids[0, :6] = 35
+    one = {**kept("semseg", images=1), "semseg": ids, "prediction": ids}
+    (legend,) = pictures._segmented({"a": one}, names).legends
+    shown = [text.get_text() for text in legend.get_texts()]
+    assert len(shown) == pictures.LEGEND
+    assert "class 35" in shown
+    assert legend.get_title().get_text() == f"the {pictures.LEGEND} most frequent classes"
+
+
 def test_depth_of_truth_and_of_predictions_is_on_one_scale():
     one = kept("depth")
     figure = pictures._depths({"a": {**one, "prediction": one["depth"]}}, ())
@@ -112,7 +124,8 @@ def test_all_inputs_are_shown():
     one = kept("semseg", inputs=("rgb", "depth", "semseg"))
     one["input.depth_valid"] = one["input.depth"] > 1.5
     figure = pictures._segmented({"a": one}, NAMES)
-    assert texts(figure)[:3] == ["input: rgb", "input: depth", "input: semseg"]
+    titles = ["input: rgb", "input: depth", "input: semseg", "ground truth", "prediction"]
+    assert texts(figure) == titles
     depth = panels(figure)[1]
     valid = one["input.depth_valid"][0, 0]
     assert np.allclose(depth[~valid.numpy()], 0)

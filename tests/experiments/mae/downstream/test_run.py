@@ -227,6 +227,23 @@ def test_pictures_hold_what_the_model_says_about_images_of_the_whole_split(task,
     assert torch.equal(kept[target][1:2], batch[target])
 
 
+def test_pictures_know_which_pixels_of_an_input_are_known(planned):
+    run = planned("semseg", inputs=("depth",), epochs=0.2, warmup_epochs=0.0)
+    finetune(run)
+    kept = read_pictured(run.folder)
+    assert torch.equal(kept["input.depth_valid"], kept["input.depth"] > 0)
+    assert not kept["input.depth_valid"].all()
+
+
+def test_damaged_pictures_are_named(planned):
+    run = planned("semseg", epochs=0.2, warmup_epochs=0.0)
+    assert read_pictured(run.folder) is None
+    run.folder.mkdir(parents=True)
+    (run.folder / PICTURED).write_bytes(b"no safetensors")
+    with pytest.raises(ConfigurationError, match=rf"{PICTURED}.*; remove the run's folder"):
+        read_pictured(run.folder)
+
+
 def test_the_scores_are_those_of_every_test_image_whatever_the_batch(planned):
     run = planned("semseg", epochs=2.0, keep_models=True)
     result = finetune(run)
