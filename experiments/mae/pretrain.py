@@ -133,7 +133,8 @@ def run_configuration(study: MaeStudy, arm: str, images: Images) -> str:
         arm: of the study.
         images: as they are read.
     """
-    kept = replace(study, arms={arm: study.arms[arm]})
+    how = replace(study.optimisation, workers=0)  # who loads the images changes nothing
+    kept = replace(study, arms={arm: study.arms[arm]}, optimisation=how)
     text = dump(kept, without=("preparation", "downstream", "picture_every", "pictures"))
     return text + str(yaml.safe_dump({"data": images.record}, sort_keys=False))
 
