@@ -47,7 +47,7 @@ class Case:
     def title(self) -> str:
         """Name, image and batch."""
         height, width = self.size.image_size
-        return f"{self.name} at {height} × {width}, {self.batch} images"
+        return f"{self.name}, {height} × {width}, {self.batch} images"
 
 
 def small(batch: int = 64) -> Case:

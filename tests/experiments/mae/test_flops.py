@@ -1,3 +1,5 @@
+import pytest
+
 from tests.benchmarks.mae_flops import step_flops
 from tests.benchmarks.mae_steps import base, small
 
@@ -20,22 +22,26 @@ def decoder(size, visible, width, layers, outputs):
     )
 
 
-def test_model_flops_are_those_of_the_matrices_of_vit_base_and_its_decoders():
-    case = base(3)
-    assert (case.size.patches, case.visible) == (196, 98)
-    outputs = (768, 256, 133 * 16)
-    decoders = sum(decoder(case.size, 98, 256, 2, count) for count in outputs)
-    matrices = 12 * layer(99, 768) + decoders
+def expected(case):
+    size, semseg = case.size, case.size.modality("semseg")
+    side = size.patch_size // semseg.stride
+    outputs = (3 * size.patch_size**2, size.patch_size**2, semseg.classes * side**2)
+    decoders = sum(
+        decoder(size, case.visible, size.decoder_width, size.decoder_layers, count)
+        for count in outputs
+    )
+    matrices = size.layers * layer(case.visible + 1, size.width) + decoders
+    pixels = size.patches * size.width * 4 * size.patch_size**2
+    classes = size.patches * size.width * semseg.class_width * side**2
     # A product costs two operations forwards and four backwards; pixels need no gradient, class
     # embeddings do.
-    pixels, classes = 196 * 768 * (768 + 256), 196 * 768 * 16 * 64
-    assert step_flops(case) == 3 * (6 * (matrices + classes) + 4 * pixels)
+    return case.batch * (6 * (matrices + classes) + 4 * pixels)
 
 
-def test_model_flops_are_those_of_the_matrices_of_the_preset_cpu():
-    case = small(2)
-    assert (case.size.patches, case.visible) == (64, 32)
-    decoders = sum(decoder(case.size, 32, 96, 1, count) for count in (768, 256, 39 * 16))
-    pixels, classes = 64 * 192 * (768 + 256), 64 * 192 * 16 * 32
-    expected = 6 * (6 * layer(33, 192) + decoders + classes) + 4 * pixels
-    assert step_flops(case) == 2 * expected
+@pytest.mark.parametrize("case", [base(3), small(2)], ids=lambda case: case.name)
+def test_model_flops_are_those_of_the_matrices(case):
+    assert step_flops(case) == expected(case)
+
+
+def test_an_image_takes_vit_base_63_gflop():
+    assert expected(base(1)) == 63_357_444_096
