@@ -1,11 +1,10 @@
 """All that finished runs found, on one page: for the terminal and as ``summary.md``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.table import Table
 
 from experiments.bert import results
@@ -17,6 +16,7 @@ from experiments.bert.glue.origin import collect as collect_fine_tuned
 from experiments.bert.results import REFERENCE, arm_order
 from experiments.bert.tags import TASKS
 from experiments.comparable import check_comparable
+from experiments.provenance import how_it_was_run
 from experiments.records import RecordError, collect, require, run_folder
 
 __all__ = ["Summary", "difference_rows", "summarise"]
@@ -76,7 +76,7 @@ def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
         made_rows = glue.rows(tuned)
         tables.append(glue.table(made_rows, "GLUE, dev (× 100)"))
         text += ["## GLUE, dev (× 100)", "", glue.markdown(made_rows), *notes(tuned), ""]
-    text += ["## How it was run", "", *_provenance(runs, tuned)]
+    text += ["## How it was run", "", *how_it_was_run(runs, tuned)]
     return Summary(tuple(tables), "\n".join(text))
 
 
@@ -160,46 +160,3 @@ def _fine_tuned(
     for run in found:
         require(run, *_PROVENANCE)
     return sorted(found, key=lambda run: (order.get(run["arm"], len(order)), str(run["date"])))
-
-
-def _provenance(runs: Sequence[dict[str, Any]], tuned: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Commands, versions, devices, durations; what all runs have in common of the configuration."""
-    for command in dict.fromkeys(run["command"] for run in (*runs, *tuned)):
-        yield f"    {command}"
-    yield ""
-    for title, made in (("pre-training", runs), ("fine-tuning", tuned)):
-        for line in dict.fromkeys(_versions(run) for run in made):
-            yield f"- Versions, {title}: {line}"
-    yield ""
-    yield "| run | device | date | minutes | parameters |"
-    yield "|---|---|---|---:|---:|"
-    for run in runs:
-        yield (
-            f"| {run['arm']}, seed {run['seed']} | {run['device']} | {run['date']} "
-            f"| {run['seconds'] / 60:.1f} | {run['parameters']:,} |"
-        )
-    yield ""
-    yield "Configuration that the pre-training runs share:"
-    yield ""
-    yield "```yaml"
-    yield _common([run["configuration"] for run in runs]).rstrip()
-    yield "```"
-    yield ""
-
-
-def _versions(run: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-
-
-def _common(configurations: Sequence[str]) -> str:
-    """Fields of equal value in all, with the arms of all, as YAML."""
-    contents = [yaml.safe_load(text) for text in configurations]
-    arms = {name: arm for content in contents for name, arm in content["arms"].items()}
-    first = contents[0]
-    same = {
-        name: value
-        for name, value in first.items()
-        if all(content.get(name) == value for content in contents)
-    }
-    text: str = yaml.safe_dump(same | {"arms": arms}, sort_keys=False)
-    return text

@@ -1,4 +1,4 @@
-"""``python -m experiments mae prepare|label|pretrain|finetune``."""
+"""``python -m experiments mae prepare|label|pretrain|finetune|summary``."""
 
 import argparse
 import os
@@ -54,6 +54,28 @@ def add_mae(parser: argparse.ArgumentParser) -> None:
         help="folders of pretrain (every finished arm and seed) or of one model, or scratch for "
         "one that has learned nothing (default: runs/mae/pretrained)",
     )
+    summary = commands.add_parser("summary", help="all tables of finished runs on one page")
+    summary.add_argument(
+        "--pretrained",
+        type=Path,
+        metavar="DIR",
+        default=Path("runs/mae/pretrained"),
+        help="of pretrain (default: %(default)s)",
+    )
+    summary.add_argument(
+        "--finetuned",
+        type=Path,
+        metavar="DIR",
+        default=Path("runs/mae/finetuned"),
+        help="of finetune, if there is one (default: %(default)s)",
+    )
+    summary.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where summary.md goes (default: the folder of --pretrained)",
+    )
+    summary.set_defaults(run=partial(_summary, summary))
 
 
 def _command(commands: Any, name: str, help_text: str, run: Run) -> argparse.ArgumentParser:
@@ -173,4 +195,27 @@ def _finetune(
             command=options.command_line,
         )
     console.print(f"results in {out}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _summary(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    command: str,  # noqa: ARG001
+) -> int:
+    from rich.console import Console
+
+    from experiments.mae.summary import summarise
+    from experiments.records import RecordError
+
+    try:
+        found = summarise(options.pretrained, options.finetuned)
+    except RecordError as error:
+        parser.error(str(error))
+    out = writable_directory(parser, options.out or options.pretrained)
+    write_atomically(out / "summary.md", found.markdown)
+    console = Console()
+    for table in found.tables:
+        console.print(table)
+    console.print(f"summary in {out / 'summary.md'}", highlight=False, soft_wrap=True)
     return 0

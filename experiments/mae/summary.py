@@ -1,0 +1,119 @@
+"""All that finished runs found, on one page: for the terminal and as ``summary.md``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from rich.table import Table
+
+from experiments.comparable import check_comparable
+from experiments.mae import results
+from experiments.mae.downstream import results as downstream
+from experiments.mae.downstream.configuration import TaskName
+from experiments.provenance import how_it_was_run
+from experiments.records import RESULT, RecordError, collect, read, require
+
+__all__ = ["Summary", "summarise"]
+
+TITLES: dict[TaskName, str] = {
+    "cls": "Classification",
+    "semseg": "Semantic segmentation",
+    "depth": "Depth",
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Tables of a study."""
+
+    tables: tuple[Table, ...]
+    """For the terminal."""
+    markdown: str
+    """The same with configuration, commands and versions."""
+
+
+def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
+    """Everything found below two folders.
+
+    Args:
+        pretrained: of ``mae pretrain``.
+        finetuned: of ``mae finetune`` on those models; None, or a folder without runs, if there is
+            none.
+
+    Raises:
+        RecordError: there is no finished run of pre-training, a record is damaged or lacks a field,
+            or the runs are of different studies, recipes or images.
+    """
+    runs = collect(pretrained)
+    if not runs:
+        raise RecordError(
+            f"{pretrained} holds no finished run; `python -m experiments mae pretrain "
+            f"--preset cpu --out {pretrained}` makes them"
+        )
+    arms = _arms(runs)
+    runs.sort(key=lambda run: (arms.index(run["arm"]), run["seed"]))
+    made = results.rows(runs, arms)
+    title = f"Reconstruction risks, {runs[0].get('held_out_split', 'held out')}"
+    tables = [results.table(made, title)]
+    text = [
+        "# Multi-Modal Mask MAE: results",
+        "",
+        f"## {title}",
+        "",
+        results.markdown(made),
+        _NOTES,
+    ]
+    tuned = _fine_tuned(finetuned)
+    for task in get_args(TaskName):
+        of_task = [run for run in tuned if run["task"] == task]
+        if not of_task:
+            continue
+        _check_recipes(of_task)
+        of_task.sort(key=lambda run: (*arms, run["arm"]).index(run["arm"]))
+        rows = downstream.rows(task, of_task)
+        title = _title(task, of_task[0])
+        tables.append(downstream.table(task, rows, title))
+        text += ["", f"## {title}", "", downstream.markdown(task, rows)]
+    text += ["## How it was run", "", *how_it_was_run(runs, tuned)]
+    return Summary(tuple(tables), "\n".join(text))
+
+
+_NOTES = """\
+Mean squared error of standardised colours, mean absolute error of standardised depth, and
+cross-entropy in nats, over masked patches of images that were not trained on, each with one fixed
+mask. Means over seeds with standard deviations where there are several."""
+
+
+def _arms(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """By the date of their first run."""
+    return list(dict.fromkeys(r["arm"] for r in sorted(runs, key=lambda r: str(r.get("date", "")))))
+
+
+def _fine_tuned(folder: Path | None) -> list[dict[str, Any]]:
+    """Results of fine-tuning below a folder, by date."""
+    if folder is None or not folder.is_dir():
+        return []
+    found = [read(path) for path in sorted(folder.rglob(RESULT))]
+    kept = [run for run in found if "task" in run]
+    for run in kept:
+        require(run, "arm", "date", "configuration", "data", "test")
+    return sorted(kept, key=lambda run: str(run["date"]))
+
+
+def _check_recipes(runs: Sequence[dict[str, Any]]) -> None:
+    """All runs of a task have one recipe and the same images, whatever model they start from."""
+    recipes = []
+    for run in runs:
+        content = yaml.safe_load(str(run["configuration"]))
+        if not isinstance(content, dict):
+            raise RecordError(f"`configuration` of a run of {run['arm']} should hold fields")
+        content.pop("model", None)
+        recipes.append({**run, "configuration": yaml.safe_dump(content)})
+    check_comparable(recipes)
+
+
+def _title(task: TaskName, run: dict[str, Any]) -> str:
+    test = run["data"]["test"]
+    return f"{TITLES[task]}, {test['split']} ({test['images']:,} images)"
