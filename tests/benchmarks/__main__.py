@@ -2,7 +2,8 @@
 
 Every repeat times each variant once, in turn, so that a drift of the machine's speed hits all
 alike; medians over the repeats are reported, and ratios pair by pair. The balancers alone:
-``python -m tests.benchmarks.balancers``; PoS-BERT alone: ``python -m tests.benchmarks.pos_bert``.
+``python -m tests.benchmarks.balancers``; PoS-BERT alone: ``python -m tests.benchmarks.pos_bert``;
+Multi-Modal Mask MAE alone: ``python -m tests.benchmarks.mae``.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import balancers, descent_steps, ledger_efforts, pos_bert, solver_table
+from tests.benchmarks import balancers, descent_steps, ledger_efforts, mae, pos_bert, solver_table
 from tests.benchmarks.timing import interleaved
 
 
@@ -45,6 +46,16 @@ def main() -> None:
     )
     pos_bert.write(
         pos_bert.measure(console, options.device, threads=options.threads, quick=options.quick),
+        options.out,
+    )
+    mae.write(
+        mae.measure(
+            console,
+            options.device,
+            threads=options.threads,
+            quick=options.quick,
+            full=not options.quick,
+        ),
         options.out,
     )
 

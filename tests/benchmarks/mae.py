@@ -44,8 +44,8 @@ SECONDS = {"cpu": (120.0, 420.0), "cuda": (20.0, 40.0)}
 QUICK_SECONDS = 20.0
 PRECISION = {"cpu": None, "cuda": torch.bfloat16}
 """Of automatic mixed precision."""
-LOADING_ROUNDS = 9
-QUICK_LOADING_ROUNDS = 3
+LOADING_ROUNDS = 5
+QUICK_LOADING_ROUNDS = 2
 
 
 def measure(
@@ -57,7 +57,7 @@ def measure(
         console: where to print.
         device_type: "cpu" or "cuda".
         threads: of torch on the CPU.
-        quick: few rounds, about two minutes a case.
+        quick: few rounds, about a minute a case.
         full: ViT-B at 224², too.
     """
     began = time.monotonic()
