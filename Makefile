@@ -23,15 +23,22 @@ lint: $(VENV)/.dev
 figures: $(VENV)/.theory
 	$(BIN)/python -m figures --out $(OUT)/figures --runs $(OUT)/bert/pretrained
 
-# Everything of PoS-BERT once, on generated text. Such small models are slower on several threads.
+# Both studies once, on generated text and rendered scenes. Small models are slower on several threads.
 smoke: export OMP_NUM_THREADS = 1
 smoke: BERT = $(BIN)/python -m experiments bert
-smoke: RUNS = $(OUT)/smoke/bert
+smoke: MAE = $(BIN)/python -m experiments mae
+smoke: TEXT = $(OUT)/smoke/bert
+smoke: SCENES = $(OUT)/smoke/mae
 smoke: $(VENV)/.experiments
-	$(BERT) prepare --preset smoke --out $(RUNS)/prepared
-	$(BERT) pretrain --preset smoke --data $(RUNS)/prepared --out $(RUNS)/pretrained
-	$(BERT) finetune --preset smoke --model $(RUNS)/pretrained --out $(RUNS)/finetuned
-	$(BERT) summary --pretrained $(RUNS)/pretrained --finetuned $(RUNS)/finetuned
+	$(BERT) prepare --preset smoke --out $(TEXT)/prepared
+	$(BERT) pretrain --preset smoke --data $(TEXT)/prepared --out $(TEXT)/pretrained
+	$(BERT) finetune --preset smoke --model $(TEXT)/pretrained --out $(TEXT)/finetuned
+	$(BERT) summary --pretrained $(TEXT)/pretrained --finetuned $(TEXT)/finetuned
+	$(MAE) prepare --preset smoke --out $(SCENES)/prepared
+	$(MAE) pretrain --preset smoke --data $(SCENES)/prepared --out $(SCENES)/pretrained
+	$(MAE) finetune --preset smoke --task cls semseg depth --data $(SCENES)/prepared \
+		--model $(SCENES)/pretrained --out $(SCENES)/finetuned
+	$(MAE) summary --pretrained $(SCENES)/pretrained --finetuned $(SCENES)/finetuned
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.benchmarks

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-__all__ = ["Stages", "without_other_bars"]
+__all__ = ["Stages", "rate", "without_other_bars"]
 
 Advance = Callable[[int, bool], None]
 """Told an amount, and whether it was done before this run."""
@@ -65,11 +65,16 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = _speed(task)
         done = f"{task.completed:,.0f}" + ("" if task.total is None else f"/{task.total:,.0f}")
-        text = f"{done} {task.fields['unit']} {speed:,.0f}/s"
+        text = f"{done} {task.fields['unit']} {rate(speed)}/s"
         if task.total is not None and speed > 0:
             left = int((task.total - task.completed) / speed)
             text += f", {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
         return Text(text)
+
+
+def rate(speed: float) -> str:
+    """A speed as people read it: slow ones with a decimal."""
+    return f"{speed:,.1f}" if speed < 10 else f"{speed:,.0f}"
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
@@ -87,7 +92,7 @@ def _line(task: Task) -> str:
     unit, earlier = task.fields["unit"], task.fields["earlier"]
     line = f"{task.description}: {task.completed:,.0f} {unit} in {seconds:.1f} s"
     new = task.completed - earlier
-    line += f" ({_speed(task):,.0f} {unit}/s)" if new else ""
+    line += f" ({rate(_speed(task))} {unit}/s)" if new else ""
     return line + (f", {earlier:,.0f} of them done before" if earlier else "")
 
 

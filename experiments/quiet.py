@@ -1,11 +1,12 @@
-"""Other libraries' reports, silenced where ours say what a person needs."""
+"""Other libraries' reports and collections of garbage, where they only cost time."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import transformers
 
-__all__ = ["quiet"]
+__all__ = ["quick_collections", "quiet"]
 
 
 @contextmanager
@@ -23,3 +24,13 @@ def quiet() -> Iterator[None]:
         transformers.logging.set_verbosity(level)
         if bars:
             transformers.logging.enable_progress_bar()
+
+
+@contextmanager
+def quick_collections() -> Iterator[None]:
+    """Spare what is loaded by now: else the Trainer collects garbage for a second at each start."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

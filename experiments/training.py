@@ -17,7 +17,15 @@ from taskrobust import TaskRobustTrainer
 from taskrobust.balancers import NonFiniteRiskError
 from taskrobust.trainer import last_complete_checkpoint
 
-__all__ = ["OrderedTrainer", "Recipe", "Trained", "check_batches", "train", "training_arguments"]
+__all__ = [
+    "InOrder",
+    "OrderedTrainer",
+    "Recipe",
+    "Trained",
+    "check_batches",
+    "train",
+    "training_arguments",
+]
 
 
 class Recipe(Protocol):
@@ -124,11 +132,17 @@ def training_arguments(
     )
 
 
-class OrderedTrainer(TaskRobustTrainer):
-    """Reads the training examples in the order of the data set, which is drawn already."""
+class InOrder:
+    """For a Trainer: training examples are read in the order of the data set, drawn already."""
+
+    train_dataset: Any
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+
+
+class OrderedTrainer(InOrder, TaskRobustTrainer):
+    """A `TaskRobustTrainer` that does so."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,8 @@ def draw(data: FigureData) -> Figure:
         figure,
         finding(data),
         f"Split {data.parameters['split']}, risks of parts of speech whatever the tasks; "
-        f"below: difference to {REFERENCE}; 95 % bootstrap over instances"
+        + (f"below: difference to {REFERENCE}; " if np.any(np.isfinite(rows["difference"])) else "")
+        + "95 % bootstrap over instances"
         + (f", {seeds} seeds" if seeds > 1 else "")
         + "; * no interjection",
     )

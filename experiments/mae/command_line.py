@@ -84,7 +84,7 @@ def _command(commands: Any, name: str, help_text: str, run: Run) -> argparse.Arg
         "--preset",
         required=True,
         metavar="P",
-        help="smoke, cpu, small, paper, code, or a YAML file",
+        help="smoke, cpu, study, small, paper, code, or a YAML file",
     )
     parser.add_argument("--data", type=Path, metavar="PATH", help="where the input is")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results go")

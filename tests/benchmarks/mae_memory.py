@@ -13,7 +13,7 @@ from tests.benchmarks.mae_steps import (
     random_batch,
     straightforward_loss,
 )
-from tests.benchmarks.pos_bert_memory import MiB, _on_cpu, _on_cuda
+from tests.benchmarks.memory import MiB, passes_memory
 
 
 def step_memory(
@@ -39,7 +39,7 @@ def step_memory(
             with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
                 return loss(model, batch)
 
-        saved, peak = (_on_cuda if device.type == "cuda" else _on_cpu)(forward, leaves)
+        saved, peak = passes_memory(forward, leaves, device)
         gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
         found[name] = {
             "saved": saved / MiB,

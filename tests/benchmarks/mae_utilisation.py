@@ -17,7 +17,7 @@ from tests.benchmarks.mae_steps import (
     random_batch,
     steps,
 )
-from tests.benchmarks.pos_bert_utilisation import SIDES, matrix_rate
+from tests.benchmarks.matrices import SIDES, matrix_rate
 from tests.benchmarks.timing import Spread, interleaved, on_cuda
 
 BATCHES = (1024, 512, 256, 128, 64, 32)

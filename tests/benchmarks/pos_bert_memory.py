@@ -1,15 +1,10 @@
 """Memory of the pre-training heads alone: forward and backward from given hidden states."""
 
-import json
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
+from tests.benchmarks.memory import MiB, passes_memory
 from tests.benchmarks.pos_bert_steps import (
     Case,
     masked_batch,
@@ -18,8 +13,6 @@ from tests.benchmarks.pos_bert_steps import (
     stock_batch,
     stock_loss,
 )
-
-MiB = 2**20
 
 
 class _Encoded(nn.Module):
@@ -50,9 +43,8 @@ def head_memory(case: Case, device: torch.device) -> dict[str, dict[str, float]]
         ("ours", ours, plain_loss, batch),
     ):
         model.bert = _Encoded(hidden)
-        measure = _on_cuda if device.type == "cuda" else _on_cpu
-        saved, peak = measure(
-            lambda m=model, f=loss, b=given: f(m, b), [hidden, *model.parameters()]
+        saved, peak = passes_memory(
+            lambda m=model, f=loss, b=given: f(m, b), [hidden, *model.parameters()], device
         )
         gradients = [p.grad for p in model.parameters()] + [hidden.grad]
         found[name] = {
@@ -62,43 +54,3 @@ def head_memory(case: Case, device: torch.device) -> dict[str, dict[str, float]]
         }
         hidden.grad = None
     return found
-
-
-def _on_cpu(forward: Callable[[], Tensor], leaves: list[Tensor]) -> tuple[float, float]:  # noqa: ARG001
-    """Bytes allocated after the forward pass, and at most, by torch's CPU allocator."""
-    saved = _largest(forward, backward=False)[0]
-    return saved, _largest(forward, backward=True)[1]
-
-
-def _largest(forward: Callable[[], Tensor], *, backward: bool) -> tuple[float, float]:
-    """Bytes at the end, the loss being held, and at most."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        loss = forward()
-        if backward:
-            loss.backward()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        profiled.export_chrome_trace(str(path))
-        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    changes = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e["name"] == "[memory]")
-    total = peak = 0
-    for _, change in changes:
-        total += change
-        peak = max(peak, total)
-    del loss
-    return total, peak
-
-
-def _on_cuda(forward: Callable[[], Tensor], leaves: list[Tensor]) -> tuple[float, float]:
-    """The same by the caching allocator."""
-    forward().backward()  # workspaces of libraries stay, and are no activations
-    for leaf in leaves:
-        leaf.grad = None
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    loss = forward()
-    saved = torch.cuda.memory_allocated() - before
-    loss.backward()
-    torch.cuda.synchronize()
-    return saved, torch.cuda.max_memory_allocated() - before

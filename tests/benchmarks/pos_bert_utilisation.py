@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from tests.benchmarks.matrices import SIDES, matrix_rate
 from tests.benchmarks.pos_bert_flops import step_flops
 from tests.benchmarks.pos_bert_steps import (
     MINIMAX,
@@ -24,8 +25,6 @@ CASES = (
     Case(12, 64, sequence=512, predictions=77, full=True),
 )
 """Both of 32,768 tokens."""
-SIDES = (4096, 8192, 16384)
-"""Of the square matrices whose product sets the rate that utilisation is a share of."""
 STEPS = 5
 """Steps timed at once."""
 
@@ -52,14 +51,6 @@ def utilisation(console: Console, device: torch.device, *, quick: bool) -> dict[
         }
         found["cases"].append({"case": case.name, "tokens": tokens, "flops": flops} | variants)
     return found
-
-
-def matrix_rate(side: int, device: torch.device, rounds: int) -> dict[str, Any]:
-    """TFLOP/s of products of square bfloat16 matrices."""
-    left, right, out = (torch.randn(side, side, device=device).to(torch.bfloat16) for _ in range(3))
-    run = on_cuda(lambda: torch.mm(left, right, out=out), 20)
-    seconds = interleaved({"product": run}, rounds)["product"]
-    return asdict(Spread.of(2 * side**3 / seconds / 1e12))
 
 
 def _seconds(case: Case, device: torch.device, rounds: int) -> dict[str, np.ndarray]:

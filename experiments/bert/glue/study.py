@@ -1,9 +1,7 @@
 """Fine-tuning as a whole: read, plan, run, tabulate, export."""
 
-import gc
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,12 @@ from experiments.bert.glue.generated import write_generated
 from experiments.bert.glue.hub import load_task
 from experiments.bert.glue.metrics import predictions
 from experiments.bert.glue.models import find_models
-from experiments.bert.glue.progress import run_bar
 from experiments.bert.glue.read import read_task
 from experiments.bert.glue.tasks import TASKS
 from experiments.configuration import ConfigurationError
 from experiments.progress import without_other_bars
+from experiments.quiet import quick_collections
+from experiments.run_bar import run_bar
 from experiments.runs import finished
 from taskrobust._files import write_atomically
 
@@ -68,14 +67,14 @@ def fine_tune_all(
         console.print(text, highlight=False, markup=False, soft_wrap=True)
     runs = plan(how, found, read, out)
     made = []
-    total = sum(steps(how, run.data) for run in runs)
-    with _quick_collections(), run_bar(console, total) as bar:
+    total = sum(_examples(how, run) for run in runs)
+    with quick_collections(), run_bar(console, total, "examples") as bar:
         for run in runs:
-            bar.title(run.title)
+            bar.run(run.title, how.batch_size)
             known = finished(run.folder, run.configuration) is not None
             result = finetune(run, how, command=command, callbacks=[bar])
             if known:
-                bar.skip(steps(how, run.data))
+                bar.skip(_examples(how, run))
             if result:
                 constant = ", constant prediction" if _is_constant(run) else ""
                 before = " (done before)" if known else ""
@@ -119,14 +118,9 @@ def read_all(how: FineTuning, data: Path | None, out: Path) -> list[TaskData]:
         return [load_task(task, how.hub, how.revision) for task in tasks]
 
 
-@contextmanager
-def _quick_collections() -> Iterator[None]:
-    """Spare what is loaded by now: else the Trainer collects garbage for a second at each start."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+def _examples(how: FineTuning, run: Run) -> int:
+    """Examples that a run is trained on, with repetition."""
+    return steps(how, run.data) * how.batch_size
 
 
 def _about(made: Sequence[dict[str, Any]], command: str) -> str:

@@ -114,7 +114,7 @@ class DownstreamModel(nn.Module):
                 f"found none named {', '.join(missing)}"
             )
         grid = grid_of(size, modalities)
-        raw = self.head(self._states(prepare(size, modalities, valid)), grid)
+        raw = self.head(self.encoder.states(prepare(size, modalities, valid)), grid)
         raw = at_least_float32(raw)
         if self.task != "cls":
             raw = _resized(raw, (grid[0] * size.patch_size, grid[1] * size.patch_size))
@@ -131,15 +131,6 @@ class DownstreamModel(nn.Module):
             "stem": r"^encoder\.(?:embeddings|global_token)",
             "blocks": r"^encoder\.blocks\.(\d+)\.",
         }
-
-    def _states(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """Outputs of all blocks of the encoder."""
-        tokens = self.encoder.embed(inputs)
-        start = self.encoder.global_token.to(tokens.dtype).expand(len(tokens), -1, -1)
-        states = [torch.cat([start, tokens], dim=1)]
-        for block in self.encoder.blocks:
-            states.append(block(states[-1]))
-        return states[1:]
 
     def _loss(self, raw: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
         if self.task == "cls":

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from experiments.configuration import ConfigurationError
@@ -28,7 +27,7 @@ from experiments.mae.downstream.layer_decay import parameter_groups
 from experiments.mae.downstream.plan import Run
 from experiments.quiet import quiet
 from experiments.runs import finished, provenance, record, start
-from experiments.training import training_arguments
+from experiments.training import InOrder, training_arguments
 from taskrobust.trainer import last_complete_checkpoint
 
 __all__ = ["finetune"]
@@ -106,11 +105,8 @@ def finetune(
     return result
 
 
-class _OrderedTrainer(Trainer):  # type: ignore[misc]
-    """Reads the training images in the order of the data set, which is drawn already."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+class _OrderedTrainer(InOrder, Trainer):  # type: ignore[misc]
+    """A Trainer without balancing."""
 
 
 class _Divergence(TrainerCallback):  # type: ignore[misc]

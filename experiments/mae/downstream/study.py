@@ -1,9 +1,7 @@
 """Fine-tuning as a whole: read, plan, run, tabulate, draw."""
 
-import gc
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,10 @@ from experiments.mae.downstream.evaluation import read_pictured
 from experiments.mae.downstream.models import find_models
 from experiments.mae.downstream.pictures import draw
 from experiments.mae.downstream.plan import Run, plan
-from experiments.mae.downstream.progress import run_bar
 from experiments.mae.downstream.run import finetune
 from experiments.mae.downstream.task_data import TaskData, depth_statistics
+from experiments.quiet import quick_collections
+from experiments.run_bar import run_bar
 from experiments.runs import finished
 from taskrobust._files import write_atomically
 
@@ -103,7 +102,7 @@ def read_data(how: FineTuning, data: Path) -> TaskData:
 
 def _run_all(runs: Sequence[Run], console: Console, command: str) -> list[dict[str, Any]]:
     made = []
-    with _quick_collections(), run_bar(console, sum(run.images for run in runs)) as bar:
+    with quick_collections(), run_bar(console, sum(run.images for run in runs), "images") as bar:
         for run in runs:
             bar.run(run.title, run.how.batch_size)
             known = finished(run.folder, run.configuration) is not None
@@ -114,16 +113,6 @@ def _run_all(runs: Sequence[Run], console: Console, command: str) -> list[dict[s
                 bar.line(f"{run.title}: {_line(run, result)}{' (done before)' if known else ''}")
             made.append(result)
     return made
-
-
-@contextmanager
-def _quick_collections() -> Iterator[None]:
-    """Spare what is loaded by now: else the Trainer collects garbage for a second at each start."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _draw(runs: Sequence[Run], path: Path, console: Console) -> None:

@@ -76,9 +76,24 @@ class MultiModalEncoder(nn.Module):
         tokens = self.embed(modalities)
         if ids_keep is not None:
             tokens = tokens.gather(1, ids_keep[..., None].expand(-1, -1, tokens.shape[-1]))
-        start = self.global_token.to(tokens.dtype).expand(len(tokens), -1, -1)
-        encoded: Tensor = self.blocks(torch.cat([start, tokens], dim=1))
+        encoded: Tensor = self.blocks(self._started(tokens))
         return encoded
+
+    def states(self, modalities: Mapping[str, Tensor]) -> list[Tensor]:
+        """Outputs ``[B, 1 + N, width]`` of all blocks on all tokens, the global token first.
+
+        Args:
+            modalities: as in `embed`.
+        """
+        states = [self._started(self.embed(modalities))]
+        for block in self.blocks:
+            states.append(block(states[-1]))
+        return states[1:]
+
+    def _started(self, tokens: Tensor) -> Tensor:
+        """Tokens with the global one before them."""
+        start = self.global_token.to(tokens.dtype).expand(len(tokens), -1, -1)
+        return torch.cat([start, tokens], dim=1)
 
 
 def blocks(

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from experiments.mae.configuration import DEPTH, RGB
-from tests.benchmarks import mae_loading, mae_tables, mae_utilisation, pos_bert_utilisation
+from tests.benchmarks import mae_loading, mae_tables, mae_utilisation, matrices
 from tests.benchmarks.mae_steps import AVERAGE, MINIMAX, STRAIGHTFORWARD, Case, steps
 from tests.experiments.mae.samples import SEMSEG, SIZE, VISIBLE
 
@@ -33,7 +33,7 @@ def compiled(monkeypatch):
         return lambda work, times=1: lambda: (work(), seconds)[1]
 
     monkeypatch.setattr(mae_utilisation, "on_cuda", clock(SECONDS["step"]))
-    monkeypatch.setattr(pos_bert_utilisation, "on_cuda", clock(SECONDS["product"]))
+    monkeypatch.setattr(matrices, "on_cuda", clock(SECONDS["product"]))
     monkeypatch.setattr(mae_utilisation, "SIDES", (8, 16))
     monkeypatch.setattr(mae_utilisation, "BATCHES", (8, 4, 2))
     monkeypatch.setattr(mae_utilisation, "base", tiny)

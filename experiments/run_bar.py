@@ -11,27 +11,29 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 from transformers import TrainerCallback
 
+from experiments.progress import rate
+
 __all__ = ["RunBar", "run_bar"]
 
 
 class RunBar(TrainerCallback):  # type: ignore[misc]
-    """A bar over the training images of all runs, told by the Trainer."""
+    """A bar over the training examples of all runs, told by the Trainer."""
 
-    def __init__(self, bar: Progress, total: int) -> None:
+    def __init__(self, bar: Progress, total: int, unit: str) -> None:
         self._bar = bar
         began = time.monotonic()
-        self._task = bar.add_task("", total=total, began=began, earlier=0, loss=math.nan)
+        self._task = bar.add_task("", total=total, unit=unit, began=began, earlier=0, loss=math.nan)
         self._batch = 0
 
     def run(self, title: str, batch: int) -> None:
-        """Say what is trained now, and with how many images a step."""
+        """Say what is trained now, and with how many examples a step."""
         self._batch = batch
         self._bar.update(self._task, description=title, loss=math.nan, refresh=True)
 
-    def skip(self, images: int) -> None:
-        """Count images that were seen before."""
+    def skip(self, examples: int) -> None:
+        """Count examples that were seen before."""
         fields = self._bar.tasks[self._task].fields
-        self._bar.update(self._task, advance=images, earlier=fields["earlier"] + images)
+        self._bar.update(self._task, advance=examples, earlier=fields["earlier"] + examples)
 
     def line(self, text: str) -> None:
         """Print a line above the bar."""
@@ -57,8 +59,8 @@ class RunBar(TrainerCallback):  # type: ignore[misc]
 
 
 @contextmanager
-def run_bar(console: Console, total: int) -> Iterator[RunBar]:
-    """Show a bar of so many images while it lasts, if there is a terminal."""
+def run_bar(console: Console, total: int, unit: str) -> Iterator[RunBar]:
+    """Show a bar of so many examples, called `unit`, while it lasts, if there is a terminal."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -70,16 +72,16 @@ def run_bar(console: Console, total: int) -> Iterator[RunBar]:
     with Progress(
         *columns, console=console, transient=True, auto_refresh=False, disable=hidden
     ) as bar:
-        yield RunBar(bar, total)
+        yield RunBar(bar, total, unit)
 
 
 class _Rate(ProgressColumn):
-    """Loss, images, speed and time left; images of earlier runs do not count for the speed."""
+    """Loss, examples, speed and time left; those of earlier runs do not count for the speed."""
 
     def render(self, task: Task) -> Text:
         new = task.completed - task.fields["earlier"]
         speed = new / max(time.monotonic() - task.fields["began"], 1e-9)
-        text = f"{task.completed:,.0f}/{task.total:,.0f} images, {speed:,.0f}/s"
+        text = f"{task.completed:,.0f}/{task.total:,.0f} {task.fields['unit']}, {rate(speed)}/s"
         if not math.isnan(task.fields["loss"]):
             text = f"loss {task.fields['loss']:.3f}, {text}"
         if speed > 0 and task.total is not None:
