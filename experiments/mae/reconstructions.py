@@ -61,8 +61,9 @@ class ReconstructionCallback(TrainerCallback):  # type: ignore[misc]
         control: TrainerControl,  # noqa: ARG002
         **kwargs: Any,
     ) -> None:
-        """Draw, if it is time, in the first process."""
-        due = state.global_step % self.every == 0 or state.global_step == state.max_steps
+        """Draw, if it is time, in the first process; always at the end, and not shortly before."""
+        left = state.max_steps - state.global_step
+        due = left == 0 or (state.global_step % self.every == 0 and 2 * left >= self.every)
         if not (due and self._samples and state.is_world_process_zero):
             return
         batch = to_device(self._collator(self._samples), args.device)

@@ -90,10 +90,12 @@ def test_every_task_has_its_columns_and_random_state_and_training_are_left_alone
 
 
 def test_pictures_are_drawn_in_training_when_they_are_due(tmp_path, tiny_study, scene_folder):
-    study = tiny_study("pictures=2", "picture_every=3")
+    study = tiny_study("pictures=2", "picture_every=1")
     pretrain(study, scene_folder, tmp_path, "minimax", 0)
     folder = run_folder(tmp_path, "minimax", 0) / "reconstructions"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "step-0000002.png",
+        "step-0000004.png",
         "step-0000006.png",
         "step-0000008.png",
     ]
