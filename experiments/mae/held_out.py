@@ -5,15 +5,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from experiments.mae.model import MultiModalMaskMae
+from experiments.records import RecordError
 from taskrobust._files import write_atomically
 
-__all__ = ["TaskRisks", "sample_risks", "summarise", "to_device"]
+__all__ = ["HELD_OUT_RISKS", "TaskRisks", "differences", "sample_risks", "summarise", "to_device"]
+
+
+HELD_OUT_RISKS = "held-out.npz"
+"""Name of the file of single risks in the folder of a run."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,19 @@ class TaskRisks:
         content = io.BytesIO()
         np.savez(content, values=self.values)
         write_atomically(path, content.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> "TaskRisks":
+        """What `write` kept.
+
+        Raises:
+            RecordError: the file is missing or damaged.
+        """
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+                return cls(saved["values"])
+        except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+            raise RecordError(f"{path} should hold risks of single images: {error}") from error
 
 
 def sample_risks(
@@ -57,6 +76,34 @@ def to_device(batch: Mapping[str, Any], device: "torch.device | str") -> dict[st
     return {
         name: to_device(value, device) if isinstance(value, Mapping) else value.to(device)
         for name, value in batch.items()
+    }
+
+
+def differences(risks: TaskRisks, reference: TaskRisks, tasks: Iterable[str]) -> dict[str, Any]:
+    """Mean risk of each task less that of another model, with its paired standard error.
+
+    What makes an image hard for both models cancels. It says nothing of other seeds.
+
+    Args:
+        risks: of held-out images.
+        reference: of another model on the same images and masks.
+        tasks: names of the tasks.
+
+    Returns:
+        By task, ``value`` and ``standard_error``.
+
+    Raises:
+        ValueError: the two are of different numbers of images or tasks.
+    """
+    if risks.values.shape != reference.values.shape:
+        raise ValueError(
+            f"`reference` should have the shape {risks.values.shape} of `risks`; "
+            f"found {reference.values.shape}"
+        )
+    found = summarise(TaskRisks(risks.values - reference.values), tasks)["risks"]
+    return {
+        name: {key: each[key] for key in ("value", "standard_error")}
+        for name, each in found.items()
     }
 
 

@@ -15,7 +15,7 @@ from transformers import TrainingArguments
 
 from experiments.configuration import dump
 from experiments.mae.arms import arm_balancer
-from experiments.mae.held_out import sample_risks, summarise
+from experiments.mae.held_out import HELD_OUT_RISKS, sample_risks, summarise
 from experiments.mae.model import MultiModalMaskMae
 from experiments.mae.model.checkpoints import save_model
 from experiments.mae.reading import ImageOrder, Images
@@ -106,7 +106,7 @@ def pretrain(
     if trainer.is_world_process_zero():
         save_model(model, folder / "model")
         risks = sample_risks(model, _held_out_batches(study, images), trainer.args.device)
-        risks.write(folder / "held-out.npz")
+        risks.write(folder / HELD_OUT_RISKS)
         result = {
             **provenance(command, PACKAGES),
             "arm": arm,

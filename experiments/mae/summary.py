@@ -12,10 +12,14 @@ from experiments.comparable import check_comparable
 from experiments.mae import results
 from experiments.mae.downstream import results as downstream
 from experiments.mae.downstream.configuration import TaskName
+from experiments.mae.held_out import HELD_OUT_RISKS, TaskRisks, differences
 from experiments.provenance import how_it_was_run
-from experiments.records import RESULT, RecordError, collect, read, require
+from experiments.records import RESULT, RecordError, collect, read, require, run_folder
 
 __all__ = ["Summary", "summarise"]
+
+REFERENCE = "average"
+"""The arm that the others are compared with: Eq. (4), the paper's None."""
 
 TITLES: dict[TaskName, str] = {
     "cls": "Classification",
@@ -63,6 +67,7 @@ def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
         f"## {title}",
         "",
         results.markdown(made),
+        *_differences(pretrained, runs),
         _NOTES,
     ]
     tuned = _fine_tuned(finetuned)
@@ -84,6 +89,30 @@ _NOTES = """\
 Mean squared error of standardised colours, mean absolute error of standardised depth, and
 cross-entropy in nats, over masked patches of images that were not trained on, each with one fixed
 mask. Means over seeds with standard deviations where there are several."""
+
+
+def _differences(pretrained: Path, runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Markdown lines: risks less those of the reference arm of the same seed."""
+    lines: list[str] = []
+    for run in runs:
+        reference = run_folder(pretrained, REFERENCE, run["seed"]) / HELD_OUT_RISKS
+        if run["arm"] == REFERENCE or not reference.is_file():
+            continue
+        path = run_folder(pretrained, run["arm"], run["seed"]) / HELD_OUT_RISKS
+        tasks = list(run["held_out"]["risks"])
+        try:
+            found = differences(TaskRisks.read(path), TaskRisks.read(reference), tasks)
+        except ValueError as error:
+            raise RecordError(f"{path} and {reference} are not comparable: {error}") from error
+        if not lines:
+            lines += [f"Less those of `{REFERENCE}`, with paired standard errors over images:", ""]
+            lines += ["| arm | " + " | ".join(tasks) + " |", "|---|" + "---:|" * len(tasks)]
+        cells = [
+            f"{each['value']:+.4f} ± {each['standard_error']:.4f}".replace("-", "−")
+            for each in found.values()
+        ]
+        lines.append(f"| {run['arm']}, seed {run['seed']} | " + " | ".join(cells) + " |")
+    return [*lines, ""] if lines else []
 
 
 def _arms(runs: Sequence[dict[str, Any]]) -> list[str]:

@@ -69,6 +69,7 @@ def test_from_scenes_to_the_summary(tmp_path, capsys, preset):
     page = (tmp_path / "pretrained" / "summary.md").read_text(encoding="utf-8")
     risks = json.loads((run_folder(tmp_path / "pretrained", "average", 0) / RESULT).read_text())
     assert f"{risks['held_out']['risks']['rgb']['value']:.4f}" in page
+    assert "| minimax, seed 0 | " in page.split("Less those of `average`")[1]
     for title in ("Classification", "Semantic segmentation", "Depth"):
         (after,) = page.split(f"## {title}, test (6 images)")[1:]
         arms = [line.split("|")[1].strip() for line in after.splitlines() if "|" in line][2:5]

@@ -9,12 +9,12 @@ from torch.utils.data import DataLoader
 
 from experiments.configuration import ConfigurationError, dump
 from experiments.mae import pretrain as pretraining
-from experiments.mae.held_out import TaskRisks, summarise
+from experiments.mae.held_out import TaskRisks, differences, summarise
 from experiments.mae.model import MultiModalMaskMae
 from experiments.mae.model.checkpoints import load_model
 from experiments.mae.pretrain import pretrain
 from experiments.mae.reading import ImageOrder, Images
-from experiments.records import RESULT, run_folder
+from experiments.records import RESULT, RecordError, run_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -124,6 +124,29 @@ def test_a_summary_leaves_out_what_is_not_scored():
     assert found["mean"] == 2.5
     alone = summarise(TaskRisks(values[:1]), ("a", "b"))["risks"]["a"]
     assert np.isnan(alone["standard_error"])
+
+
+def test_a_difference_is_that_of_pairs_of_images():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(size=(50, 2), scale=10)  # what both models find hard
+    change = rng.normal(size=(50, 2), loc=[1.0, -1.0], scale=0.1)
+    found = differences(TaskRisks(hard + change), TaskRisks(hard), ("a", "b"))
+    for place, name in enumerate(("a", "b")):
+        column = change[:, place]
+        assert found[name]["value"] == pytest.approx(column.mean())
+        assert found[name]["standard_error"] == pytest.approx(column.std(ddof=1) / 50**0.5)
+    with pytest.raises(ValueError, match="`reference` should have the shape"):
+        differences(TaskRisks(hard), TaskRisks(hard[:3]), ("a", "b"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"{}"])
+def test_damaged_risks_are_refused_by_name(tmp_path, content):
+    path = tmp_path / "held-out.npz"
+    with pytest.raises(RecordError, match=r"held-out\.npz should hold risks"):
+        TaskRisks.read(path)
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match=r"held-out\.npz should hold risks"):
+        TaskRisks.read(path)
 
 
 @pytest.mark.parametrize(
