@@ -61,8 +61,8 @@ def test_visible_patches_are_the_true_ones_and_masked_ones_the_models(tiny_study
     rows = shown(draw_reconstructions(model, batch))
     assert [len(row) for row in rows] == [9, 9]
     for row in range(2):
-        mask = batch["mask"][row].reshape(3, 2, 2)
-        pixels = mask.repeat_interleave(16, 1).repeat_interleave(16, 2).numpy()
+        mask = batch["mask"][row].reshape(3, 4, 4)
+        pixels = mask.repeat_interleave(8, 1).repeat_interleave(8, 2).numpy()
         for place, name in enumerate(("rgb", "semseg")):
             number = 0 if place == 0 else 2
             visible, predicted, target = rows[row][3 * number : 3 * number + 3]
