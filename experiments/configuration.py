@@ -13,7 +13,15 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-__all__ = ["ConfigurationError", "dump", "load", "preset_path", "presets", "strict"]
+__all__ = [
+    "ConfigurationError",
+    "dump",
+    "load",
+    "message",
+    "preset_path",
+    "presets",
+    "strict",
+]
 
 C = TypeVar("C")
 
@@ -25,6 +33,11 @@ strict = ConfigDict(extra="forbid", frozen=True)
 
 class ConfigurationError(ValueError):
     """A configuration that cannot be used; the message names the field, the value and a remedy."""
+
+
+def message(error: Exception) -> str:
+    """What an error says; of one from a process that loads data, without that one's traceback."""
+    return str(error).rpartition(f"{ConfigurationError.__name__}: ")[2].strip()
 
 
 def presets(study: str) -> list[str]:

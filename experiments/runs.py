@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from experiments.configuration import ConfigurationError
 from experiments.records import RESULT, read
 from taskrobust import __version__
@@ -17,6 +19,9 @@ from taskrobust._files import write_atomically
 __all__ = ["CONFIGURATION", "finished", "provenance", "record", "stage", "start"]
 
 CONFIGURATION = "configuration.yaml"
+
+_LOCKS: dict[Path, FileLock] = {}
+"""Of the runs that this process is at."""
 
 
 def finished(folder: Path, configuration: str) -> dict[str, Any] | None:
@@ -51,14 +56,32 @@ def stage(folder: Path) -> str:
 
 
 def start(folder: Path, configuration: str) -> None:
-    """Make the folder of a run, and say whose it is."""
+    """Make the folder of a run, say whose it is, and keep other processes out until it is recorded.
+
+    Args:
+        folder: of the run.
+        configuration: all that it depends on, as text.
+
+    Raises:
+        ConfigurationError: another process is at this run.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    lock = _LOCKS.setdefault(folder.resolve(), FileLock(folder / ".lock", timeout=0))
+    try:
+        lock.acquire()  # the system releases it if the process is killed
+    except Timeout:
+        raise ConfigurationError(
+            f"{folder}: another process is at this run; wait for it, or choose another --out"
+        ) from None
     write_atomically(folder / CONFIGURATION, configuration)
 
 
 def record(folder: Path, result: dict[str, Any]) -> None:
     """Write the result of a run, which finishes it."""
     write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
+    lock = _LOCKS.pop(folder.resolve(), None)
+    if lock is not None:
+        lock.release(force=True)
 
 
 def provenance(command: str, packages: Sequence[str]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _run(
     parser: argparse.ArgumentParser, run: Run, options: argparse.Namespace, command: str
 ) -> int:
     """Read the configuration, then run; what is wrong with it ends in one line."""
-    from experiments.configuration import ConfigurationError, load, preset_path
+    from experiments.configuration import ConfigurationError, load, message, preset_path
     from experiments.mae.study import MaeStudy
     from experiments.records import RecordError
 
@@ -113,7 +113,7 @@ def _run(
         study = load(MaeStudy, preset_path("mae", options.preset), options.overrides, study="mae")
         return run(study, options, parser)
     except (ConfigurationError, RecordError) as error:
-        parser.error(str(error))
+        parser.error(message(error))
     except OSError as error:  # a full disk, say; what was finished is kept
         parser.error(f"{error.filename or 'output'}: {error.strerror or error}")
 

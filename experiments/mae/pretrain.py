@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import yaml
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
@@ -44,7 +44,7 @@ class PretrainingTrainer(OrderedTrainer):
     def __init__(self, *args: Any, images: int, decay_vectors: bool, **kwargs: Any) -> None:
         self.images = images
         self.decay_vectors = decay_vectors
-        self._logged = (0, time.monotonic())
+        self._logged: tuple[int, float] | None = None
         super().__init__(*args, **kwargs)
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
@@ -55,11 +55,20 @@ class PretrainingTrainer(OrderedTrainer):
             if self.decay_vectors or (parameter.squeeze().ndim > 1)
         ]
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As `TaskRobustTrainer`; the clock starts with the first step of this attempt."""
+        if self._logged is None:
+            self._logged = (self.state.global_step, time.monotonic())
+        return super().training_step(*args, **kwargs)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As `TaskRobustTrainer`, with images a second since the last line, over all processes."""
+        """As `TaskRobustTrainer`, with images a second since the last line, over all processes.
+
+        Evaluations, checkpoints and pictures in between take their time, too.
+        """
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         size *= self.args.world_size
-        if "loss" in logs:
+        if "loss" in logs and self._logged is not None:
             steps, now = self.state.global_step, time.monotonic()
             passed = max(now - self._logged[1], 1e-9)
             logs = {**logs, "images_per_second": (steps - self._logged[0]) * size / passed}

@@ -77,9 +77,9 @@ class Images:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a run depends on: the content of all files, and how they are split."""
+        """What a run depends on: the files, how they are read, and how they are split."""
         header = self.manifest.header
-        return {"digest": header.digest, "splits": dict(header.splits)}
+        return {**header.identity, "splits": dict(header.splits)}
 
 
 def manifest_of(data: Path) -> Manifest:

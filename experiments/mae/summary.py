@@ -88,7 +88,8 @@ def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
 _NOTES = """\
 Mean squared error of standardised colours, mean absolute error of standardised depth, and
 cross-entropy in nats, over masked patches of images that were not trained on, each with one fixed
-mask. Means over seeds with standard deviations where there are several."""
+mask. Means over seeds with standard deviations where there are several; `--seeds` are those of the
+initial parameters, while order, windows and masks of the images follow the seeds in the preset."""
 
 
 def _differences(pretrained: Path, runs: Sequence[dict[str, Any]]) -> list[str]:

@@ -183,6 +183,12 @@ def _depth(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     known = np.full(values.shape, True) if files.void is None else values != files.void
     depth = np.where(known, values * files.scale, 0.0)
+    if files.unit == "metres" and not depth[known].all():
+        row, column = np.unravel_index(int((known & (depth == 0)).argmax()), depth.shape)
+        raise ConfigurationError(
+            f"{path}: {files.name} should be above 0 metres; found 0 in row {row}, column "
+            f"{column}; declare `void` 0 if it stands for unknown depth"
+        )
     if files.limits is not None:
         least, most = files.limits
         wrong = known & ((depth < least) | (depth > most))

@@ -7,9 +7,10 @@ manifest's folder, so that both can be moved together.
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, TypeVar, overload
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,14 @@ class Header:
     """SHA-256 of the records and of the SHA-256 of each of their files, in order."""
     provenance: dict[Text, str] = Field(default_factory=dict)
     """Source, model, revision, versions: whatever tells how the files came about."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that numbers depend on, as plain data: the files, and how they are read."""
+        read = [asdict(each) for each in self.modalities]
+        for each in read:
+            each.pop("class_names", None)
+        return {"digest": self.digest, "modalities": [_plain(each) for each in read]}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -219,6 +228,11 @@ def write_manifest(path: Path, header: Header, records: Iterable[Record]) -> Man
         part.unlink(missing_ok=True)
     found.path = path
     return found
+
+
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, for YAML."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
 
 def _header(line: bytes) -> Header:

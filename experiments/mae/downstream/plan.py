@@ -135,7 +135,7 @@ def _configuration(
     rest = {
         "task": data.how.task,
         "depth_statistics": None if statistics is None else list(statistics),
-        "data": {"digest": data.manifest.header.digest, "test_split": data.test_split},
+        "data": {**data.manifest.header.identity, "test_split": data.test_split},
     }
     identity = _plain(model.identity(fresh))
     text: str = yaml.safe_dump({**rest, "model": identity}, sort_keys=False)

@@ -21,6 +21,9 @@ from experiments.mae.downstream.configuration import (
 
 __all__ = ["TaskData", "depth_statistics"]
 
+USUAL = ("test", "val", "valid")
+"""Splits that are evaluated, the first that there is."""
+
 _SAMPLED = 256
 """Images that the statistics of depth are measured on, at most."""
 
@@ -71,9 +74,15 @@ class TaskData:
     @property
     def test_split(self) -> str:
         """Name of the split that is evaluated."""
-        splits = self.manifest.header.splits
-        usual = [name for name in ("test", "val", "valid") if name in splits]
-        return self.how.test_split or next(iter(usual), "test")
+        splits, trained = self.manifest.header.splits, self.how.train_split
+        usual = [name for name in USUAL if name in splits and name != trained]
+        if self.how.test_split is None and not usual:
+            raise ConfigurationError(
+                f"{self.manifest.path}: should have a split {' or '.join(USUAL)} beside "
+                f"{trained!r}, which is trained on; found {', '.join(splits)}; name one in "
+                f"`{self.how.task}.test_split`"
+            )
+        return self.how.test_split or usual[0]
 
     @property
     def classes(self) -> int:

@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
-__all__ = ["standardise_depth"]
+__all__ = ["FEW", "standardise_depth"]
+
+FEW = 10
+"""So few values have no tenths."""
 
 
 def standardise_depth(depth: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -11,7 +14,8 @@ def standardise_depth(depth: Tensor, valid: Tensor | None = None) -> Tensor:
 
     Of the N valid values in order, those of rank ⌊0.1·N⌋ to ⌊0.9·N⌋ - 1 (from 0) give the mean and
     the unbiased variance v; all become (d - mean) / √(v + 1e-6), outliers too. The result does not
-    change with unit or offset of depth (up to the 1e-6).
+    change with unit or offset of depth (up to the 1e-6). If the middle is constant, what lies
+    outside of it is up to 1000 times its distance. Of fewer than `FEW` values all are taken.
 
     Args:
         depth: ``[B, 1, H, W]``; upcast to float32 if narrower.
@@ -31,7 +35,8 @@ def standardise_depth(depth: Tensor, valid: Tensor | None = None) -> Tensor:
     ranked = torch.where(known, flat, torch.inf).sort(1).values
     count = known.sum(1, keepdim=True)
     rank = torch.arange(flat.shape[1], device=flat.device)
-    kept = (rank >= count // 10) & (rank < 9 * count // 10)
+    middle = (rank >= count // 10) & (rank < 9 * count // 10)
+    kept = torch.where(count < FEW, rank < count, middle)
     size = kept.sum(1, keepdim=True)
     mean = torch.where(kept, ranked, 0.0).sum(1, keepdim=True) / size.clamp(min=1)
     squares = torch.where(kept, ranked - mean, 0.0).square().sum(1, keepdim=True)

@@ -131,3 +131,17 @@ def test_a_model_of_other_modalities_is_refused_by_name(tmp_path, capsys, preset
     wrong = "model.modalities=[{kind: labels, name: semseg, classes: 9, stride: 4}]"
     message = refused(capsys, "pretrain", *words, "--set", wrong, "--set", "masking.visible=2")
     assert "`modalities.semseg.classes` should be 6, as the files have; found 9" in message
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_file_damaged_meanwhile_is_one_line_from_a_worker_too(tmp_path, capsys, preset):
+    data, out = str(tmp_path / "prepared"), str(tmp_path / "out")
+    assert main(["mae", "prepare", "--preset", preset, "--out", data]) == 0
+    path = next((tmp_path / "prepared" / "train" / "rgb").rglob("*.png"))
+    path.write_bytes(path.read_bytes()[:-30])
+    words = ["pretrain", "--preset", preset, "--data", data, "--out", out]
+    with pytest.raises(SystemExit):
+        main(["mae", *words, "--set", "optimisation.workers=1"])
+    shown = capsys.readouterr().err
+    assert f"error: {path}: cannot be read to its end" in shown
+    assert "Traceback" not in shown

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -224,6 +226,37 @@ def test_a_finished_run_is_read_back_and_another_study_refused(
     assert again == found["minimax"]
     with pytest.raises(ConfigurationError, match="holds a run of another configuration"):
         pretrain(tiny_study("masking.seed=1"), scene_folder, out, "minimax", 0)
+
+
+def test_files_that_are_read_in_another_way_are_another_run(finished, tiny_study, scene_folder):
+    out, _ = finished
+    path = scene_folder / "elsewhere.jsonl"
+    text = (scene_folder / "manifest.jsonl").read_text(encoding="utf-8")
+    header, rest = text.split("\n", 1)
+    changed = {**json.loads(header)}
+    (depth,) = [each for each in changed["modalities"] if each["name"] == "depth"]
+    depth["void"] = None
+    depth["unit"], depth["limits"] = "relative", None
+    path.write_text(json.dumps(changed) + "\n" + rest, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="holds a run of another configuration"):
+        pretrain(tiny_study(), path, out, "minimax", 0)
+    path.unlink()
+
+
+def test_another_process_at_a_run_keeps_this_one_out(tmp_path, tiny_study, scene_folder):
+    folder = run_folder(tmp_path, "average", 0)
+    folder.mkdir(parents=True)
+    lock = "from filelock import FileLock; import sys; lock = FileLock(sys.argv[1]); lock.acquire()"
+    command = [sys.executable, "-c", f"{lock}; print('held', flush=True); input()"]
+    with subprocess.Popen(
+        [*command, str(folder / ".lock")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ConfigurationError, match="another process is at this run"):
+            pretrain(tiny_study(), scene_folder, tmp_path, "average", 0)
+        other.kill()
+    assert pretrain(tiny_study(), scene_folder, tmp_path, "average", 0)["arm"] == "average"
 
 
 def test_training_that_diverges_ends_in_one_line(tmp_path, tiny_study, scene_folder):

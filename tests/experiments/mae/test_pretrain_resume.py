@@ -55,6 +55,8 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_parameters(
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
     assert resumed["held_out"] == straight["held_out"]
+    rates = [row["images_per_second"] for row in resumed["history"] if "images_per_second" in row]
+    assert rates[4] < 4 * max(rates[5:])  # steps before the stop are not of this attempt
     logged = [
         [(row["step"], row["loss"]) for row in result["history"] if "loss" in row]
         for result in (straight, resumed)

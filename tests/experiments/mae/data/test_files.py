@@ -67,17 +67,25 @@ def test_depth_has_its_unit_and_tells_where_it_is_known(tmp_path):
 
 
 def test_another_unknown_value_than_zero_leaves_no_depth_behind(tmp_path):
-    values = np.array([[0, 65_535]], np.uint16)
+    values = np.array([[3, 65_535]], np.uint16)
     found = decode(saved(tmp_path, values), DepthFiles(scale=1.0, void=65_535, limits=(0.0, 9.0)))
-    assert found["depth"].tolist() == [[[0.0, 0.0]]]
+    assert found["depth"].tolist() == [[[3.0, 0.0]]]
     assert found["depth_valid"].tolist() == [[[True, False]]]
 
 
 def test_depth_that_is_known_everywhere_has_no_mask(tmp_path):
-    values = np.array([[0, 255]], np.uint8)
+    values = np.array([[51, 255]], np.uint8)
     found = decode(saved(tmp_path, values), DepthFiles(bits=8, scale=1 / 25.5))
     assert list(found) == ["depth"]
-    assert found["depth"].tolist() == [[[0.0, 10.0]]]
+    assert found["depth"].tolist() == [[[2.0, 10.0]]]
+
+
+def test_no_metres_are_no_depth_unless_declared_unknown(tmp_path):
+    path = saved(tmp_path, np.array([[700, 700], [700, 0]], np.uint16))
+    with pytest.raises(ConfigurationError, match=r"found 0 in row 1, column 1; declare `void` 0"):
+        decode(path, DepthFiles(scale=0.001))
+    assert "depth_valid" in decode(path, DepthFiles(scale=0.001, void=0))
+    assert decode(path, DepthFiles(scale=1.0, unit="relative"))["depth"].min() == 0
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "I;16"])

@@ -156,7 +156,11 @@ RGB, DEPTH, SEMSEG = mosaics.MODALITIES
             "semseg cannot be predicted from files of kind rgb",
         ),
         ("cls", {"classes": ("red",)}, "at least 2 classes of images.*; found 1"),
-        ("cls", {"splits": {"train": 1}}, "has no split 'test'; found train"),
+        (
+            "cls",
+            {"splits": {"train": 1}},
+            "should have a split test or val or valid beside 'train'",
+        ),
     ],
 )
 def test_data_that_does_not_fit_the_task_is_refused(mosaic_folder, task, header, message):
@@ -171,6 +175,14 @@ def test_the_split_that_is_evaluated_is_found_or_named(mosaic_folder):
     manifest = changed(mosaic_folder, splits={"train": 1, "test": 1, "other": 1})
     named = TaskData(how=recipe("depth", test_split="other"), manifest=manifest)
     assert named.test_split == "other"
+
+
+def test_what_is_trained_on_is_not_what_is_evaluated(mosaic_folder):
+    manifest = changed(mosaic_folder, splits={"train": 1, "val": 1, "test": 1})
+    assert TaskData(how=recipe("depth", train_split="test"), manifest=manifest).test_split == "val"
+    manifest = changed(mosaic_folder, splits={"train": 1, "test": 1})
+    with pytest.raises(ConfigurationError, match=r"beside 'test', which is trained on"):
+        TaskData(how=recipe("depth", train_split="test"), manifest=manifest)
 
 
 def test_images_without_a_class_are_refused(tmp_path):

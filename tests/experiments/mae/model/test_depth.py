@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.mae.model.depth import standardise_depth
+from experiments.mae.model.depth import FEW, standardise_depth
 
 
 def depth(*shape, seed=0):
@@ -51,10 +51,21 @@ def test_unknown_values_take_no_part_and_become_0(seed, unknown):
     spoilt = torch.where(valid, images, torch.tensor([float("nan"), 1e9])[seed % 2])
     found = standardise_depth(spoilt, valid)
     assert (found[~valid] == 0).all()
-    if unknown < 55:
+    if unknown <= 60 - FEW:
         for image, result, known in zip(images, found, valid, strict=True):
             np.testing.assert_allclose(result[known], slow(image[known].numpy()), rtol=1e-9)
     assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, FEW - 1])
+def test_of_few_values_all_are_taken(count):
+    images = 5 + depth(1, 1, 6, 10)
+    valid = torch.zeros(1, 1, 6, 10, dtype=torch.bool)
+    valid.view(-1)[:count] = True
+    found = standardise_depth(images, valid)[valid]
+    values = images[valid]
+    deviation = values.var() if count > 1 else torch.tensor(0.0)
+    torch.testing.assert_close(found, (values - values.mean()) / (deviation + 1e-6).sqrt())
 
 
 def test_constant_depth_becomes_0_and_half_precision_is_widened():
