@@ -82,6 +82,7 @@ def record(folder: Path, result: dict[str, Any]) -> None:
     lock = _LOCKS.pop(folder.resolve(), None)
     if lock is not None:
         lock.release(force=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def provenance(command: str, packages: Sequence[str]) -> dict[str, Any]:
