@@ -180,6 +180,8 @@ def main(out):
         found |= run(out)
     rank = torch.distributed.get_rank()
     torch.save(found, Path(out) / f"rank{rank}.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()  # or its threads may abort the process as it ends
 
 
 if __name__ == "__main__":
