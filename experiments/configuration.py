@@ -18,6 +18,7 @@ __all__ = [
     "dump",
     "load",
     "message",
+    "plain",
     "preset_path",
     "presets",
     "strict",
@@ -104,7 +105,7 @@ def dump(configuration: Any, *, without: Collection[str] = ()) -> str:
         without: fields that are left out.
     """
     kept = {name: value for name, value in asdict(configuration).items() if name not in without}
-    text: str = yaml.safe_dump(_plain(kept), sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(plain(kept), sort_keys=False, allow_unicode=True)
     return text
 
 
@@ -173,10 +174,10 @@ def _explain(error: ValidationError, path: Path) -> str:
     return f"{path}: " + "; ".join(lines)
 
 
-def _plain(value: Any) -> Any:
-    """Tuples as lists and paths as text, for YAML."""
+def plain(value: Any) -> Any:
+    """A value with tuples as lists and paths as text, for YAML."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value

@@ -2,11 +2,10 @@
 
 import argparse
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from experiments.study_commands import Page, StudyCommands
 from taskrobust._command_line import seed, writable_directory
 from taskrobust._files import write_atomically
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_bert"]
 
-Run = Callable[["BertStudy", argparse.Namespace, argparse.ArgumentParser], int]
-
 
 def add_bert(parser: argparse.ArgumentParser) -> None:
     """Give a parser the commands of PoS-BERT."""
@@ -24,9 +21,9 @@ def add_bert(parser: argparse.ArgumentParser) -> None:
         "PoS-BERT: prepare text, pre-train with a task a part of speech, fine-tune on GLUE."
     )
     commands = parser.add_subparsers(dest="step", required=True, metavar="STEP")
-    prepare = _command(commands, "prepare", "text to tagged sentence pairs", _prepare)
+    prepare = _COMMANDS.add(commands, "prepare", "text to tagged sentence pairs", _prepare)
     prepare.set_defaults(out=Path("runs/bert/prepared"))
-    pretrain = _command(commands, "pretrain", "train every arm and seed", _pretrain)
+    pretrain = _COMMANDS.add(commands, "pretrain", "train every arm and seed", _pretrain)
     pretrain.set_defaults(out=Path("runs/bert/pretrained"), data=Path("runs/bert/prepared"))
     pretrain.add_argument(
         "--arms", nargs="+", metavar="ARM", help="arms of the preset (default: all of them)"
@@ -34,7 +31,7 @@ def add_bert(parser: argparse.ArgumentParser) -> None:
     pretrain.add_argument(
         "--seeds", nargs="+", type=seed, metavar="N", default=[0], help="one run each (default: 0)"
     )
-    finetune = _command(commands, "finetune", "train and evaluate on GLUE", _finetune)
+    finetune = _COMMANDS.add(commands, "finetune", "train and evaluate on GLUE", _finetune)
     finetune.set_defaults(out=Path("runs/bert/finetuned"))
     finetune.add_argument(
         "--model",
@@ -44,67 +41,16 @@ def add_bert(parser: argparse.ArgumentParser) -> None:
         help="folders of pretrain (every finished arm and seed), checkpoints, or Hub ids "
         "(default: runs/bert/pretrained)",
     )
-    summary = commands.add_parser("summary", help="all tables of finished runs on one page")
-    summary.add_argument(
-        "--pretrained",
-        type=Path,
-        metavar="DIR",
-        default=Path("runs/bert/pretrained"),
-        help="of pretrain (default: %(default)s)",
-    )
-    summary.add_argument(
-        "--finetuned",
-        type=Path,
-        metavar="DIR",
-        default=Path("runs/bert/finetuned"),
-        help="of finetune, if there is one (default: %(default)s)",
-    )
-    summary.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="where summary.md goes (default: the folder of --pretrained)",
-    )
-    summary.set_defaults(run=partial(_summary, summary))
+    _COMMANDS.add_summary(commands, _summarise, "; * leaves the interjection out")
 
 
-def _command(commands: Any, name: str, help_text: str, run: Run) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text)
-    parser.add_argument(
-        "--preset", required=True, metavar="P", help="smoke, cpu, small, paper, or a YAML file"
-    )
-    parser.add_argument("--data", type=Path, metavar="PATH", help="where the input is")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="key=value",
-        help="override a field of the preset, such as model.layers=4; may be repeated",
-    )
-    parser.set_defaults(run=partial(_run, parser, run))
-    return parser
-
-
-def _run(
-    parser: argparse.ArgumentParser, run: Run, options: argparse.Namespace, command: str
-) -> int:
-    """Read the configuration, then run; what is wrong with it ends in one line."""
+def _kind() -> type:
     from experiments.bert.configuration import BertStudy
-    from experiments.configuration import ConfigurationError, load, preset_path
-    from experiments.records import RecordError
 
-    options.command_line = command
-    try:
-        study = load(
-            BertStudy, preset_path("bert", options.preset), options.overrides, study="bert"
-        )
-        return run(study, options, parser)
-    except (ConfigurationError, RecordError) as error:
-        parser.error(str(error))
-    except OSError as error:  # a full disk, say; what was finished is kept
-        parser.error(f"{error.filename or 'output'}: {error.strerror or error}")
+    return BertStudy
+
+
+_COMMANDS = StudyCommands("bert", "smoke, cpu, study, small, paper", _kind)
 
 
 def _prepare(
@@ -181,28 +127,7 @@ def _finetune(
     return 0
 
 
-def _summary(
-    parser: argparse.ArgumentParser,
-    options: argparse.Namespace,
-    command: str,  # noqa: ARG001
-) -> int:
-    from rich.console import Console
-
+def _summarise(pretrained: Path, finetuned: Path) -> Page:
     from experiments.bert.summary import summarise
-    from experiments.records import RecordError
 
-    try:
-        found = summarise(options.pretrained, options.finetuned)
-    except RecordError as error:
-        parser.error(str(error))
-    out = writable_directory(parser, options.out or options.pretrained)
-    write_atomically(out / "summary.md", found.markdown)
-    console = Console()
-    for table in found.tables:
-        console.print(table)
-    console.print(
-        f"summary in {out / 'summary.md'}; * leaves the interjection out",
-        highlight=False,
-        soft_wrap=True,
-    )
-    return 0
+    return summarise(pretrained, finetuned)

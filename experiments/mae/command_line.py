@@ -2,12 +2,11 @@
 
 import argparse
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.mae.label.command_line import add_label
+from experiments.study_commands import Page, StudyCommands
 from taskrobust._command_line import seed, writable_directory
 from taskrobust._files import write_atomically
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from experiments.mae.study import MaeStudy
 
 __all__ = ["add_mae"]
-
-Run = Callable[["MaeStudy", argparse.Namespace, argparse.ArgumentParser], int]
 
 
 def add_mae(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +23,10 @@ def add_mae(parser: argparse.ArgumentParser) -> None:
         "modality, fine-tune."
     )
     commands = parser.add_subparsers(dest="step", required=True, metavar="STEP")
-    prepare = _command(commands, "prepare", "images to a checked manifest", _prepare)
+    prepare = _COMMANDS.add(commands, "prepare", "images to a checked manifest", _prepare)
     prepare.set_defaults(out=Path("runs/mae/prepared"))
     add_label(commands.add_parser("label", help="depth and semantics by published models"))
-    pretrain = _command(commands, "pretrain", "train every arm and seed", _pretrain)
+    pretrain = _COMMANDS.add(commands, "pretrain", "train every arm and seed", _pretrain)
     pretrain.set_defaults(out=Path("runs/mae/pretrained"), data=Path("runs/mae/prepared"))
     pretrain.add_argument(
         "--arms", nargs="+", metavar="ARM", help="arms of the preset (default: all of them)"
@@ -37,7 +34,9 @@ def add_mae(parser: argparse.ArgumentParser) -> None:
     pretrain.add_argument(
         "--seeds", nargs="+", type=seed, metavar="N", default=[0], help="one run each (default: 0)"
     )
-    finetune = _command(commands, "finetune", "train and evaluate a downstream task", _finetune)
+    finetune = _COMMANDS.add(
+        commands, "finetune", "train and evaluate a downstream task", _finetune
+    )
     finetune.set_defaults(out=Path("runs/mae/finetuned"), data=Path("runs/mae/prepared"))
     finetune.add_argument(
         "--task",
@@ -54,68 +53,16 @@ def add_mae(parser: argparse.ArgumentParser) -> None:
         help="folders of pretrain (every finished arm and seed) or of one model, or scratch for "
         "one that has learned nothing (default: runs/mae/pretrained)",
     )
-    summary = commands.add_parser("summary", help="all tables of finished runs on one page")
-    summary.add_argument(
-        "--pretrained",
-        type=Path,
-        metavar="DIR",
-        default=Path("runs/mae/pretrained"),
-        help="of pretrain (default: %(default)s)",
-    )
-    summary.add_argument(
-        "--finetuned",
-        type=Path,
-        metavar="DIR",
-        default=Path("runs/mae/finetuned"),
-        help="of finetune, if there is one (default: %(default)s)",
-    )
-    summary.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="where summary.md goes (default: the folder of --pretrained)",
-    )
-    summary.set_defaults(run=partial(_summary, summary))
+    _COMMANDS.add_summary(commands, _summarise)
 
 
-def _command(commands: Any, name: str, help_text: str, run: Run) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text)
-    parser.add_argument(
-        "--preset",
-        required=True,
-        metavar="P",
-        help="smoke, cpu, study, small, paper, code, or a YAML file",
-    )
-    parser.add_argument("--data", type=Path, metavar="PATH", help="where the input is")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="key=value",
-        help="override a field of the preset, such as model.layers=4; may be repeated",
-    )
-    parser.set_defaults(run=partial(_run, parser, run))
-    return parser
-
-
-def _run(
-    parser: argparse.ArgumentParser, run: Run, options: argparse.Namespace, command: str
-) -> int:
-    """Read the configuration, then run; what is wrong with it ends in one line."""
-    from experiments.configuration import ConfigurationError, load, message, preset_path
+def _kind() -> type:
     from experiments.mae.study import MaeStudy
-    from experiments.records import RecordError
 
-    options.command_line = command
-    try:
-        study = load(MaeStudy, preset_path("mae", options.preset), options.overrides, study="mae")
-        return run(study, options, parser)
-    except (ConfigurationError, RecordError) as error:
-        parser.error(message(error))
-    except OSError as error:  # a full disk, say; what was finished is kept
-        parser.error(f"{error.filename or 'output'}: {error.strerror or error}")
+    return MaeStudy
+
+
+_COMMANDS = StudyCommands("mae", "smoke, cpu, study, small, paper, code", _kind)
 
 
 def _prepare(
@@ -198,24 +145,7 @@ def _finetune(
     return 0
 
 
-def _summary(
-    parser: argparse.ArgumentParser,
-    options: argparse.Namespace,
-    command: str,  # noqa: ARG001
-) -> int:
-    from rich.console import Console
-
+def _summarise(pretrained: Path, finetuned: Path) -> Page:
     from experiments.mae.summary import summarise
-    from experiments.records import RecordError
 
-    try:
-        found = summarise(options.pretrained, options.finetuned)
-    except RecordError as error:
-        parser.error(str(error))
-    out = writable_directory(parser, options.out or options.pretrained)
-    write_atomically(out / "summary.md", found.markdown)
-    console = Console()
-    for table in found.tables:
-        console.print(table)
-    console.print(f"summary in {out / 'summary.md'}", highlight=False, soft_wrap=True)
-    return 0
+    return summarise(pretrained, finetuned)

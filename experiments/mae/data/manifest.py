@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from experiments.configuration import ConfigurationError, strict
+from experiments.configuration import ConfigurationError, plain, strict
 from experiments.mae.data.declarations import ModalityFiles, Side
 
 __all__ = ["SCHEMA", "Header", "Manifest", "Record", "read_manifest", "write_manifest"]
@@ -56,7 +56,7 @@ class Header:
         read = [asdict(each) for each in self.modalities]
         for each in read:
             each.pop("class_names", None)
-        return {"digest": self.digest, "modalities": [_plain(each) for each in read]}
+        return {"digest": self.digest, "modalities": plain(read)}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -228,11 +228,6 @@ def write_manifest(path: Path, header: Header, records: Iterable[Record]) -> Man
         part.unlink(missing_ok=True)
     found.path = path
     return found
-
-
-def _plain(fields: dict[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, for YAML."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
 
 def _header(line: bytes) -> Header:

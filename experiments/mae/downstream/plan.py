@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from transformers import set_seed
 
-from experiments.configuration import ConfigurationError, dump
+from experiments.configuration import ConfigurationError, dump, plain
 from experiments.mae.configuration import ModelSize
 from experiments.mae.downstream.configuration import Classification, FineTuning
 from experiments.mae.downstream.data import evaluation_images, training_images
@@ -137,13 +136,6 @@ def _configuration(
         "depth_statistics": None if statistics is None else list(statistics),
         "data": {**data.manifest.header.identity, "test_split": data.test_split},
     }
-    identity = _plain(model.identity(fresh))
+    identity = plain(model.identity(fresh))
     text: str = yaml.safe_dump({**rest, "model": identity}, sort_keys=False)
     return dump(data.how, without=(*_WITHOUT_EFFECT, "test_split")) + text
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -241,6 +241,7 @@ def test_labels_of_another_model_are_not_mixed_in(make, data, tmp_path, models, 
 
 def test_the_same_model_may_have_moved(make, data, tmp_path, models):
     make()
+    before = files(tmp_path / "out")
     moved = shutil.copytree(models["dpt"], tmp_path / "moved")
     label(
         data,
@@ -248,6 +249,7 @@ def test_the_same_model_may_have_moved(make, data, tmp_path, models):
         [load_depth(str(moved), kind="inverse", device=CPU)],
         stages=silent(),
     )
+    assert files(tmp_path / "out") == before
 
 
 def test_labels_of_unknown_origin_are_not_touched(data, depth):
