@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiments.bert.command_line import add_bert
 from experiments.mae.command_line import add_mae
+from experiments.mechanisms.command_line import add_mechanisms
 from taskrobust._command_line import (
     INTERRUPTED,
     printable,
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_table3(commands.add_parser("table3", help="cost of a step of each method, measured"))
     add_bert(commands.add_parser("bert", help="PoS-BERT: prepare, pretrain, finetune"))
     add_mae(commands.add_parser("mae", help="Multi-Modal Mask MAE: prepare, pretrain, finetune"))
+    add_mechanisms(commands.add_parser("mechanisms", help="mechanisms behind the results"))
     return parser
 
 

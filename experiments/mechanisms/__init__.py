@@ -1,0 +1,1 @@
+"""Mechanisms behind the results, measured: whether what the theory supposes holds in training."""
