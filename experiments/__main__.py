@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments.bert.command_line import add_bert
 from experiments.mae.command_line import add_mae
 from experiments.mechanisms.command_line import add_mechanisms
+from experiments.tables.command_line import add_table
 from taskrobust._command_line import (
     INTERRUPTED,
     printable,
@@ -61,7 +62,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m experiments", description="The experiments of arXiv 2306.12070."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_table(commands.add_parser("table1", help="PoS-BERT on GLUE, beside the printed"), "table1")
+    add_table(
+        commands.add_parser("table2", help="Multi-Modal Mask MAE, beside the printed"), "table2"
+    )
     _add_table3(commands.add_parser("table3", help="cost of a step of each method, measured"))
+    add_table(commands.add_parser("figure3", help="semantics halfway through"), "figure3")
     add_bert(commands.add_parser("bert", help="PoS-BERT: prepare, pretrain, finetune"))
     add_mae(commands.add_parser("mae", help="Multi-Modal Mask MAE: prepare, pretrain, finetune"))
     add_mechanisms(commands.add_parser("mechanisms", help="mechanisms behind the results"))

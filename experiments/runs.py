@@ -2,6 +2,7 @@
 
 import json
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -86,9 +87,13 @@ def record(folder: Path, result: dict[str, Any]) -> None:
 
 
 def provenance(command: str, packages: Sequence[str]) -> dict[str, Any]:
-    """What a number needs beside it: command, date, versions of taskrobust, Python and packages."""
+    """What a number needs beside it: command, date, versions of taskrobust, Python and packages.
+
+    In a git repository also its commit, and whether files differ from it.
+    """
     return {
         "command": command,
+        "git": _git_state(),
         "date": time.strftime("%Y-%m-%d %H:%M:%S"),
         "versions": {
             "taskrobust": __version__,
@@ -96,6 +101,20 @@ def provenance(command: str, packages: Sequence[str]) -> dict[str, Any]:
             **{package: _version(package) for package in packages},
         },
     }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the repository that this code lies in; None outside one, or without git."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _version(package: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch.distributed as dist
 import yaml
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from experiments.configuration import dump
 from experiments.mae.arms import arm_balancer
@@ -25,10 +26,12 @@ from experiments.records import run_folder
 from experiments.runs import finished, provenance, record
 from experiments.training import OrderedTrainer, train, training_arguments
 
-__all__ = ["PretrainingTrainer", "pretrain", "run_configuration"]
+__all__ = ["PretrainingTrainer", "pretrain", "run_configuration", "snapshot_folder"]
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "numpy", "pillow")
 """Whose versions are recorded."""
+_WITHOUT_EFFECT = ("preparation", "downstream", "picture_every", "pictures", "snapshots")
+"""Fields on which no number of a run depends."""
 
 
 class PretrainingTrainer(OrderedTrainer):
@@ -144,8 +147,35 @@ def run_configuration(study: MaeStudy, arm: str, images: Images) -> str:
     """
     how = replace(study.optimisation, workers=0)  # who loads the images changes nothing
     kept = replace(study, arms={arm: study.arms[arm]}, optimisation=how)
-    text = dump(kept, without=("preparation", "downstream", "picture_every", "pictures"))
+    text = dump(kept, without=_WITHOUT_EFFECT)
     return text + str(yaml.safe_dump({"data": images.record}, sort_keys=False))
+
+
+def snapshot_folder(run: Path, share: float) -> Path:
+    """Where a run keeps its model as it was during training.
+
+    Args:
+        run: folder of the run.
+        share: of `MaeStudy.snapshots`.
+    """
+    return run / "snapshots" / f"{share:g}"
+
+
+class _Snapshots(TrainerCallback):  # type: ignore[misc]
+    """Keeps the model after some shares of the steps."""
+
+    def __init__(self, shares: Sequence[float], folder: Path) -> None:
+        self.shares, self.folder = shares, folder
+
+    def on_step_end(
+        self, arguments: Any, state: Any, *_: Any, model: MultiModalMaskMae, **__: Any
+    ) -> None:
+        """Called by the Trainer, in every process."""
+        for share in self.shares:
+            if state.is_world_process_zero and state.global_step == round(
+                share * arguments.max_steps
+            ):
+                save_model(model, snapshot_folder(self.folder, share))
 
 
 def _trainer(
@@ -165,7 +195,7 @@ def _trainer(
         balancer=arm_balancer(arm, study.arms[arm], model, how.steps(count, 1.0)),
         images=count,
         decay_vectors=how.decay_vectors,
-        callbacks=[pictures],
+        callbacks=[pictures, _Snapshots(study.snapshots, folder)],
     )
 
 

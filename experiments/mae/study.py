@@ -135,6 +135,8 @@ class MaeStudy:
     """Epochs between pictures of reconstructions."""
     pictures: Count = 6
     """Held-out images that are shown in them, spread evenly over the split."""
+    snapshots: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    """Shares of pre-training after which the model is kept, beside that of the end."""
     log_every: Positive = 50
     """Steps between lines of the log."""
     seed: Count = 0

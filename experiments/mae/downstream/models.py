@@ -103,7 +103,7 @@ def _meant(name: str) -> Iterator[Pretrained]:
             f"--model {name}: is missing; give a folder of `python -m experiments mae pretrain`, "
             f"one with {CONFIGURATION}, or {SCRATCH}"
         )
-    models = [_pretrained(path.parent) for path in sorted(folder.rglob(CONFIGURATION))]
+    models = [_pretrained(path.parent) for path in sorted(folder.rglob(f"model/{CONFIGURATION}"))]
     finished = [model for model in models if model is not None]
     if not finished:
         raise ConfigurationError(

@@ -1,0 +1,129 @@
+"""The runs of a table: which there are, which of them are a process's share, and running them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rich.console import Console
+
+from experiments.configuration import ConfigurationError, message
+from experiments.tables.store import Key, Store
+
+__all__ = ["Chain", "Maker", "Outcome", "Shard", "chains", "run_all"]
+
+
+class Maker(Protocol):
+    """Makes the runs of a study."""
+
+    study: str
+    """Its name: "bert" or "mae"."""
+    preset: str
+    """Name of the preset of the table."""
+
+    def parts(self) -> Sequence[str]:
+        """Of every arm and seed, in the order in which they can be run."""
+
+    def recipe(self, arm: str, part: str) -> str:
+        """All that is configured for a run, as text; needs no data."""
+
+    def run(self, arm: str, seed: int, part: str) -> dict[str, Any]:
+        """Make one run, or go on with it; empty in all processes but the first.
+
+        Raises:
+            ConfigurationError: data or configuration cannot be used, or training diverged.
+        """
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A share of the chains: the first of three is 1/3."""
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read ``i/n``.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        number, count = (int(each) for each in found.groups()) if found else (0, 0)
+        if not 1 <= number <= count:
+            raise ValueError(f"should be i/n with 1 ≤ i ≤ n, such as 1/4; found {text!r}")
+        return cls(number, count)
+
+    def of(self, everything: Sequence["Chain"]) -> list["Chain"]:
+        """What is its share."""
+        return list(everything[self.number - 1 :: self.count])
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The runs of one arm and seed: fine-tuning needs the model of pre-training."""
+
+    arm: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the runs of a share."""
+
+    made: int
+    known: int
+    failed: tuple[str, ...]
+    """A line each."""
+
+
+def chains(arms: Sequence[str], seeds: int) -> list[Chain]:
+    """All chains of a table; every arm has a seed before any has the next.
+
+    Args:
+        arms: of the rows.
+        seeds: how many.
+    """
+    return [Chain(arm, seed) for seed in range(seeds) for arm in dict.fromkeys(arms)]
+
+
+def run_all(maker: Maker, share: Sequence[Chain], store: Store, console: Console) -> Outcome:
+    """Make what the store does not have; a run that fails ends its chain, and no other.
+
+    Args:
+        maker: of the runs.
+        share: of the chains.
+        store: where records go.
+        console: what a person sees; a quiet one in all processes but the first.
+
+    Raises:
+        ConfigurationError: the store has runs of another recipe; nothing has been run then.
+    """
+    parts = maker.parts()
+    keys = {
+        c: [Key(maker.study, maker.preset, c.arm, c.seed, part) for part in parts] for c in share
+    }
+    recipes = {key: maker.recipe(key.arm, key.part) for each in keys.values() for key in each}
+    known = {key for key, recipe in recipes.items() if store.find(key, recipe) is not None}
+    total, done, failed = len(recipes), 0, list[str]()
+    for chain in share:
+        for key in keys[chain]:
+            done += 1
+            if key in known:
+                continue
+            console.rule(f"[{done}/{total}] {key.title}".replace("[", r"\["), characters="-")
+            try:
+                result = maker.run(key.arm, key.seed, key.part)
+            except ConfigurationError as error:
+                failed.append(f"{key.title}: {message(error)}")
+                console.print(failed[-1], markup=False, highlight=False, style="red")
+                done += len(parts) - 1 - parts.index(key.part)
+                break
+            if result:
+                store.add(key, recipes[key], result)
+    return Outcome(total - len(known) - _unmade(store, recipes), len(known), tuple(failed))
+
+
+def _unmade(store: Store, recipes: dict[Key, str]) -> int:
+    return sum(not store.path(key).is_file() for key in recipes)

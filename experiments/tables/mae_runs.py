@@ -1,0 +1,163 @@
+"""The runs of Table 2 and Figure 3: Multi-Modal Mask MAE pre-trained, then fine-tuned."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+from rich.console import Console
+
+from experiments.configuration import ConfigurationError, dump, plain
+from experiments.mae.arms import check_arms
+from experiments.mae.data.build import MANIFEST
+from experiments.mae.data.preparation import prepare
+from experiments.mae.downstream.configuration import Depth, FineTuning
+from experiments.mae.downstream.models import Pretrained
+from experiments.mae.downstream.plan import Run, plan
+from experiments.mae.downstream.run import finetune
+from experiments.mae.downstream.study import read_data
+from experiments.mae.downstream.task_data import TaskData, depth_statistics
+from experiments.mae.pretrain import pretrain, snapshot_folder
+from experiments.mae.study import MaeStudy
+from experiments.quiet import quick_collections
+from experiments.records import run_folder
+from experiments.run_bar import run_bar
+from experiments.tables.preset import TablePreset, check_data, load_study, preparation_of
+from experiments.tables.store import PRETRAIN
+
+__all__ = ["HALF", "MaeRuns"]
+
+HALF = 0.5
+"""Share of pre-training after which Figure 3 looks at the model."""
+_HALFWAY = "-half"
+"""Ends the part of a fine-tuning that starts from there."""
+_WITHOUT_EFFECT = ("seeds", "save_every", "keep_models", "pictures", "workers")
+
+
+@dataclass(frozen=True, eq=False)
+class MaeRuns:
+    """Makes them.
+
+    Attributes:
+        preset: name of the preset of the table.
+        table: its content.
+        data: folder of the data sets; None if all is generated.
+        work: folder of models and checkpoints.
+        console: what a person sees.
+        command: what was typed, for the records.
+        tasks: fine-tunings, such as "semseg"; with "-half", of the model halfway.
+    """
+
+    preset: str
+    table: TablePreset
+    data: Path | None
+    work: Path
+    console: Console
+    command: str = ""
+    more: tuple[str, ...] = ()
+    """``key=value`` over the study, of ``--set``."""
+    tasks: tuple[str, ...] = ("cls", "semseg", "depth")
+
+    study = "mae"
+
+    @cached_property
+    def configuration(self) -> MaeStudy:
+        """Of the study."""
+        found = load_study(MaeStudy, self.study, self.table, self.more)
+        check_arms(found, list(self.table.rows.values()))
+        return replace(found, snapshots=(HALF,))
+
+    @property
+    def _folder(self) -> Path:
+        return self.work / self.study / self.preset
+
+    def parts(self) -> Sequence[str]:
+        """Pre-training, then task and seed of each fine-tuning."""
+        return [
+            PRETRAIN,
+            *(f"{task}-{seed}" for task in self.tasks for seed in self._recipe_of(task).seeds),
+        ]
+
+    def recipe(self, arm: str, part: str) -> str:
+        """The study of one arm, and how the images are prepared; or the recipe of fine-tuning."""
+        study = self.configuration
+        prepared = {name: plain(asdict(each)) for name, each in self.table.prepared.items()}
+        reads = yaml.safe_dump({"prepared": prepared}, sort_keys=False)
+        if part == PRETRAIN:
+            without = ("downstream", "snapshots", "picture_every", "pictures")
+            how = replace(study.optimisation, workers=0)
+            kept = replace(study, arms={arm: study.arms[arm]}, optimisation=how)
+            return dump(kept, without=without) + reads
+        task, _, _ = part.rpartition("-")
+        return dump(self._recipe_of(task), without=_WITHOUT_EFFECT) + reads
+
+    def run(self, arm: str, seed: int, part: str) -> dict[str, Any]:
+        """Make one run, or go on with it."""
+        check_data(self.table, self.data)
+        made = self._pretrained(arm, seed)  # its model may have gone since it was recorded
+        if part == PRETRAIN:
+            return made
+        run = self.fine_tuning(arm, seed, part)
+        with quick_collections(), run_bar(self.console, run.images, "images") as bar:
+            bar.run(run.title, run.how.batch_size)
+            return finetune(run, command=self.command, callbacks=[bar])
+
+    def fine_tuning(self, arm: str, seed: int, part: str) -> Run:
+        """A fine-tuning with all that it needs, checked.
+
+        Args:
+            arm: of the study.
+            seed: of pre-training, which is finished.
+            part: task and seed.
+        """
+        task, _, number = part.rpartition("-")
+        folder = run_folder(self._folder / "pretrained", arm, seed)
+        out = self._folder / "finetuned"
+        model = folder / "model"
+        if task.endswith(_HALFWAY):
+            out, model = self._folder / "finetuned-half", snapshot_folder(folder, HALF)
+            if not model.is_dir():
+                raise ConfigurationError(
+                    f"{model} is missing: {folder} was pre-trained before snapshots were kept; "
+                    "choose another --out"
+                )
+        data, statistics = self._read(task)
+        data = replace(data, how=replace(data.how, seeds=(int(number),)))
+        models = [Pretrained(arm, seed, model)]
+        (run,) = plan(models, data, self.configuration.model, statistics, out)
+        return run
+
+    def _recipe_of(self, task: str) -> FineTuning:
+        found: FineTuning = getattr(self.configuration.downstream, task.removesuffix(_HALFWAY))
+        return found
+
+    def _pretrained(self, arm: str, seed: int) -> dict[str, Any]:
+        data = self._prepared(PRETRAIN)
+        out = self._folder / "pretrained"
+        return pretrain(self.configuration, data, out, arm, seed, command=self.command)
+
+    @cache  # noqa: B019 - one object a command
+    def _read(self, task: str) -> tuple[TaskData, tuple[float, float] | None]:
+        """Images of a task, and mean and deviation of depth."""
+        how = self._recipe_of(task)
+        read = read_data(how, self._prepared(task.removesuffix(_HALFWAY)))
+        if isinstance(how, Depth):
+            return read, how.standardisation or depth_statistics(read)
+        return read, None
+
+    def _prepared(self, part: str) -> Path:
+        """What a part reads, prepared once by the first process that needs it."""
+        name = self.table.reads[part]
+        folder = self._folder / name
+        if (folder / MANIFEST).is_file():
+            return folder
+        self._folder.mkdir(parents=True, exist_ok=True)
+        where = self.data or Path()
+        how = preparation_of(MaeStudy, self.study, self.table, name, where)
+        source = None if how.source == "scenes" else where / self.table.prepared[name].path
+        with FileLock(self._folder / f".{name}.lock"):
+            prepare(how, source, folder)
+        return folder

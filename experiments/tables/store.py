@@ -1,0 +1,129 @@
+"""The results store: one JSON file a run, written once and never again.
+
+``STORE/STUDY/PRESET/ARM/seed-N/PART.json``, where a part is ``pretrain`` or a fine-tuning such as
+``rte-0`` (task and seed). Tables, figures and the report read nothing else, so that a store can be
+kept in a repository without models.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.configuration import ConfigurationError
+from experiments.records import RecordError, read, require
+from taskrobust._files import write_atomically
+
+__all__ = ["PRETRAIN", "Key", "Store"]
+
+PRETRAIN = "pretrain"
+"""The part that all others start from."""
+
+_BULKY = ("history",)
+"""Fields of a run's result that stay beside its model."""
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """What tells a run from all others."""
+
+    study: str
+    preset: str
+    arm: str
+    seed: int
+    """Of pre-training."""
+    part: str
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.arm}, seed {self.seed}: {self.part}"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Records of finished runs below a folder."""
+
+    root: Path
+
+    def path(self, key: Key) -> Path:
+        """Where the record of a run is."""
+        folder = self.root / key.study / key.preset / key.arm / f"seed-{key.seed}"
+        return folder / f"{key.part}.json"
+
+    def find(self, key: Key, recipe: str) -> dict[str, Any] | None:
+        """The record of a finished run; None if it is to be run.
+
+        Args:
+            key: of the run.
+            recipe: all that was configured for it, as text.
+
+        Raises:
+            ConfigurationError: the store has a run of another recipe under this key.
+            RecordError: the record is damaged.
+        """
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        record = read(path)
+        if record.get("recipe") != recipe:
+            raise ConfigurationError(
+                f"{path} is of another recipe of preset {key.preset!r}: "
+                f"{_first_difference(str(record.get('recipe')), recipe)}; choose another --out, or "
+                "copy the preset to a file of another name and give that"
+            )
+        return record
+
+    def add(self, key: Key, recipe: str, result: dict[str, Any]) -> Path:
+        """Keep the result of a run.
+
+        Args:
+            key: of the run.
+            recipe: all that was configured for it, as text.
+            result: content of its ``result.json``.
+
+        Returns:
+            The new file.
+
+        Raises:
+            RecordError: there is a record of this run already.
+        """
+        path = self.path(key)
+        if path.exists():
+            raise RecordError(f"{path} should not be there yet: records are never overwritten")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {name: value for name, value in result.items() if name not in _BULKY}
+        content = {**kept, "preset": key.preset, "part": key.part, "recipe": recipe}
+        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        return path
+
+    def records(self, study: str, preset: str) -> dict[Key, dict[str, Any]]:
+        """All records of a preset.
+
+        Raises:
+            RecordError: a record is damaged, or not of the place where it lies.
+        """
+        found = {}
+        for path in sorted((self.root / study / preset).glob("*/seed-*/*.json")):
+            record = read(path)
+            require(record, "arm", "seed", "part", "recipe")
+            seed = int(path.parent.name.removeprefix("seed-"))
+            key = Key(study, preset, path.parent.parent.name, seed, path.stem)
+            of = record.get("pretraining_seed", record["seed"])
+            if (record["arm"], of, record["part"]) != (key.arm, key.seed, key.part):
+                raise RecordError(f"{path} should be of {key.title}; found another run's record")
+            found[key] = record
+        return found
+
+    def presets(self) -> Iterable[tuple[str, str]]:
+        """Studies and presets of which there are records."""
+        return sorted({path.parts[-5:-3] for path in self.root.glob("*/*/*/seed-*/*.json")})  # type: ignore[misc]
+
+
+def _first_difference(one: str, other: str) -> str:
+    """The first lines that differ."""
+    for a, b in zip(one.splitlines(), other.splitlines(), strict=False):
+        if a != b:
+            return f"`{a.strip()}` there, `{b.strip()}` here"
+    return "one is longer"
