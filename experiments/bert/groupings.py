@@ -16,6 +16,8 @@ from experiments.bert.tags import CLASSES, NUM_TASKS, OTHER, TASKS
 
 __all__ = [
     "IGNORED",
+    "UNASSIGNED",
+    "AdaptiveGroups",
     "FrequencyGroups",
     "PosGroups",
     "RandomGroups",
@@ -27,6 +29,8 @@ __all__ = [
 Ints = NDArray[np.int64]
 IGNORED = -100
 """Task id of pieces that take no part in the loss."""
+UNASSIGNED = -1
+"""Task id of pieces whose group is found in training (`experiments.bert.adaptive`)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class WithoutOther:
         groups: any of the others.
     """
 
-    groups: "PosGroups | FrequencyGroups | RandomGroups"
+    groups: "PosGroups | FrequencyGroups | RandomGroups | AdaptiveGroups"
 
     def __call__(self, pieces: Ints, pos: Ints, rng: np.random.Generator) -> Ints:
         """Task ids, or `IGNORED`."""
@@ -88,6 +92,15 @@ class RandomGroups:
         return np.where(pos == OTHER, OTHER, drawn)
 
 
+@dataclass(frozen=True)
+class AdaptiveGroups:
+    """The task of a piece is what training says by then of its type."""
+
+    def __call__(self, pieces: Ints, pos: Ints, rng: np.random.Generator) -> Ints:  # noqa: ARG002
+        """`UNASSIGNED`; pieces outside the nine classes keep `OTHER`."""
+        return np.where(pos == OTHER, OTHER, UNASSIGNED)
+
+
 def frequency_table(piece_counts: Ints, class_shares: Sequence[float]) -> tuple[int, ...]:
     """Bands of frequency whose shares of the text are as near to given shares as pieces allow.
 
@@ -112,7 +125,7 @@ def task_names(grouping: str, *, other_is_task: bool, next_sentence_is_task: boo
     """Names of the tasks of a run, in the order of their ids.
 
     Args:
-        grouping: "pos", "frequency" or "random".
+        grouping: "pos", "frequency", "random" or "adaptive".
         other_is_task: whether pieces outside the nine classes make a task.
         next_sentence_is_task: whether next-sentence prediction is one.
     """
