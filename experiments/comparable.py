@@ -7,7 +7,7 @@ import yaml
 
 from experiments.records import RecordError, require
 
-__all__ = ["check_comparable"]
+__all__ = ["check_comparable", "first_difference"]
 
 _OF_THE_ARM = ("arms", "grouping", "regrouping")
 """Fields in which arms may differ, but not two runs of one arm."""
@@ -57,13 +57,18 @@ def _configuration(run: dict[str, Any]) -> dict[str, Any]:
 def _compare(
     one: dict[str, Any], ones: dict[str, Any], other: dict[str, Any], others: dict[str, Any]
 ) -> None:
-    difference = next(_differences(ones, others, ""), None)
+    difference = first_difference(ones, others)
     if difference:
         field, a, b = difference
         raise RecordError(
             f"{_name(one)} and {_name(other)} are not comparable: `{field}` is {a} in the one and "
             f"{b} in the other; train them with another --out each"
         )
+
+
+def first_difference(one: Any, other: Any) -> tuple[str, str, str] | None:
+    """The first field in which two plain values differ: its dotted name, and both as text."""
+    return next(_differences(one, other, ""), None)
 
 
 def _differences(one: Any, other: Any, field: str) -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from experiments.bert.arms import check_arms
-from experiments.bert.configuration import BertStudy
+from experiments.bert.configuration import BertStudy, FineTuning
 from experiments.bert.glue.examples import TaskData
 from experiments.bert.glue.finetune import finetune, plan, steps
 from experiments.bert.glue.models import Pretrained
@@ -77,9 +77,16 @@ class BertRuns:
             return text + str(yaml.safe_dump({"prepared": prepared}, sort_keys=False))
         return dump(study.fine_tuning, without=("tasks", "seeds", "save_every", "keep_models"))
 
+    def defaults(self, part: str) -> str:
+        """Of the fields of `recipe`."""
+        return dump(BertStudy() if part == PRETRAIN else FineTuning())
+
+    def check(self) -> None:
+        """Refuse to start without the data."""
+        check_data(self.table, self.data)
+
     def run(self, arm: str, seed: int, part: str) -> dict[str, Any]:
         """Make one run, or go on with it."""
-        check_data(self.table, self.data)
         if part == PRETRAIN:
             return self._pretrained(arm, seed)
         self._pretrained(arm, seed)  # its model may have gone since it was recorded
@@ -106,7 +113,7 @@ class BertRuns:
         return self._folder / name
 
     def _fine_tuned(self, arm: str, seed: int, task: str, number: int) -> dict[str, Any]:
-        how = replace(self.configuration.fine_tuning, tasks=(task,), seeds=(number,))
+        how = self._recipe_of(task, (number,))
         model = run_folder(self._folder / "pretrained", arm, seed) / "model"
         data = self._task(task)
         (run,) = plan(how, [Pretrained(arm, seed, str(model))], [data], self._folder / "finetuned")
@@ -115,8 +122,13 @@ class BertRuns:
             bar.run(run.title, how.batch_size)
             return finetune(run, how, command=self.command, callbacks=[bar])
 
+    def _recipe_of(self, task: str, seeds: tuple[int, ...]) -> FineTuning:
+        how = self.configuration.fine_tuning
+        kept = tuple(each for each in how.tasks if each == task)
+        return replace(how, tasks=kept, seeds=seeds)
+
     def _task(self, task: str) -> TaskData:
-        how = replace(self.configuration.fine_tuning, tasks=(task,))
+        how = self._recipe_of(task, (0,))
         name = self.table.reads.get("glue")
         where = None if name is None else (self.data or Path()) / self.table.data[name].path
         (found,) = read_all(how, where, self._folder)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taskrobust._command_line import writable_directory
+from taskrobust._files import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from experiments.tables.jobs import Maker, Shard
     from experiments.tables.preset import TablePreset
+    from experiments.tables.store import Store
 
 __all__ = ["add_table"]
 
@@ -84,25 +86,60 @@ def _make(
 ) -> int:
     from experiments.configuration import load, preset_path
     from experiments.tables import jobs
-    from experiments.tables.preset import TablePreset, check_data, with_rows
+    from experiments.tables.preset import TablePreset, with_rows
     from experiments.tables.store import Store
 
     path = preset_path(_presets_of(name), options.preset)
     table = with_rows(load(TablePreset, path), options.rows)
-    seeds = options.seeds or table.seeds
-    check_data(table, options.data)
     out = writable_directory(parser, options.out)
     store = Store(out / "store")
     maker = _maker(name, path.stem, table, options, out / "work", console, command)
     shard = options.shard or jobs.Shard()
-    share = shard.of(jobs.chains(list(table.rows.values()), seeds))
-    outcome = jobs.run_all(maker, share, store, console)
-    if console.quiet:
-        return 1 if outcome.failed else 0
-    console.print(f"{outcome.made} runs made, {outcome.known} done before", highlight=False)
-    for line in outcome.failed:
-        print(f"failed: {line}", file=sys.stderr)
+    share = shard.of(jobs.chains(list(table.rows.values()), options.seeds or table.seeds))
+    outcome = jobs.run_all(maker, jobs.plan(maker, share, store), store, console)
+    if not console.quiet:
+        console.print(f"{outcome.made} runs made, {outcome.known} done before", highlight=False)
+        if name == "figure3":
+            _draw(maker, path.stem, options.seeds or table.seeds, out / "tables", console)
+        else:
+            _show(name, path.stem, table, store, out / "tables", console)
+        for line in outcome.failed:
+            print(f"failed: {line}", file=sys.stderr)
     return 1 if outcome.failed else 0
+
+
+def _draw(maker: Any, preset: str, seeds: int, out: Path, console: "Console") -> None:
+    from experiments.tables.figure3 import draw_figure3
+
+    path = out / f"figure3-{preset}.png"
+    missing = draw_figure3(maker, seeds, path)
+    if missing:
+        console.print(f"not run yet: {', '.join(missing)}", highlight=False, soft_wrap=True)
+    if path.is_file():
+        console.print(f"figure in {path}", highlight=False, soft_wrap=True)
+
+
+def _show(
+    name: str, preset: str, table: "TablePreset", store: "Store", out: Path, console: "Console"
+) -> None:
+    """Print a table and write it in all its forms."""
+    from experiments.tables import render
+    from experiments.tables.made import made_grid
+
+    grid = made_grid(name, preset, table.rows, store)
+    console.print(render.to_terminal(grid))
+    differences = render.differences_table(grid)
+    if differences is not None:
+        console.print(differences)
+    out.mkdir(parents=True, exist_ok=True)
+    forms = {"md": render.to_markdown, "csv": render.to_csv, "tex": render.to_latex}
+    for suffix, form in forms.items():
+        write_atomically(out / f"{name}-{preset}.{suffix}", form(grid))
+    missing = grid.missing()
+    if missing:
+        console.print(f"not run yet: {', '.join(missing)}", highlight=False, soft_wrap=True)
+    files = out / f"{name}-{preset}.md"
+    console.print(f"table in {files}, .csv, .tex", highlight=False, soft_wrap=True)
 
 
 def _presets_of(name: str) -> str:
@@ -134,7 +171,7 @@ def _maker(
         return BertRuns(**common)
     from experiments.tables.mae_runs import MaeRuns
 
-    return MaeRuns(**common, **({"tasks": ("semseg-half",)} if name == "figure3" else {}))
+    return MaeRuns(**common | ({"tasks": ("semseg-half",)} if name == "figure3" else {}))
 
 
 def _count(text: str) -> int:

@@ -10,22 +10,35 @@ from rich.console import Console
 from experiments.configuration import ConfigurationError, message
 from experiments.tables.store import Key, Store
 
-__all__ = ["Chain", "Maker", "Outcome", "Shard", "chains", "run_all"]
+__all__ = ["Chain", "Maker", "Outcome", "Plan", "Shard", "chains", "plan", "run_all"]
 
 
 class Maker(Protocol):
     """Makes the runs of a study."""
 
-    study: str
-    """Its name: "bert" or "mae"."""
-    preset: str
-    """Name of the preset of the table."""
+    @property
+    def study(self) -> str:
+        """Its name: "bert" or "mae"."""
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset of the table."""
 
     def parts(self) -> Sequence[str]:
         """Of every arm and seed, in the order in which they can be run."""
 
     def recipe(self, arm: str, part: str) -> str:
-        """All that is configured for a run, as text; needs no data."""
+        """All that is configured for a run, as YAML; needs no data."""
+
+    def defaults(self, part: str) -> str:
+        """What the fields of a recipe are if nothing is said, as YAML."""
+
+    def check(self) -> None:
+        """Refuse to start without the data.
+
+        Raises:
+            ConfigurationError: names what is missing.
+        """
 
     def run(self, arm: str, seed: int, part: str) -> dict[str, Any]:
         """Make one run, or go on with it; empty in all processes but the first.
@@ -88,42 +101,68 @@ def chains(arms: Sequence[str], seeds: int) -> list[Chain]:
     return [Chain(arm, seed) for seed in range(seeds) for arm in dict.fromkeys(arms)]
 
 
-def run_all(maker: Maker, share: Sequence[Chain], store: Store, console: Console) -> Outcome:
-    """Make what the store does not have; a run that fails ends its chain, and no other.
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run."""
+
+    chains: tuple[tuple[Key, ...], ...]
+    """Runs of each chain, in their order."""
+    recipes: dict[Key, str]
+    known: frozenset[Key]
+    """Those that the store has."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to be run."""
+        return len(self.known) == len(self.recipes)
+
+
+def plan(maker: Maker, share: Sequence[Chain], store: Store) -> Plan:
+    """What a share consists of, and what of it is there.
 
     Args:
         maker: of the runs.
         share: of the chains.
         store: where records go.
+
+    Raises:
+        ConfigurationError: the store has runs of another recipe.
+    """
+    parts = maker.parts()
+    keys = [[Key(maker.study, maker.preset, c.arm, c.seed, part) for part in parts] for c in share]
+    recipes = {key: maker.recipe(key.arm, key.part) for each in keys for key in each}
+    known = {k for k, text in recipes.items() if store.find(k, text, maker.defaults(k.part))}
+    return Plan(tuple(tuple(each) for each in keys), recipes, frozenset(known))
+
+
+def run_all(maker: Maker, planned: Plan, store: Store, console: Console) -> Outcome:
+    """Make what the store does not have; a run that fails ends its chain, and no other.
+
+    Args:
+        maker: of the runs.
+        planned: of `plan`.
+        store: where records go.
         console: what a person sees; a quiet one in all processes but the first.
 
     Raises:
-        ConfigurationError: the store has runs of another recipe; nothing has been run then.
+        ConfigurationError: data are missing; nothing has been run then.
     """
-    parts = maker.parts()
-    keys = {
-        c: [Key(maker.study, maker.preset, c.arm, c.seed, part) for part in parts] for c in share
-    }
-    recipes = {key: maker.recipe(key.arm, key.part) for each in keys.values() for key in each}
-    known = {key for key, recipe in recipes.items() if store.find(key, recipe) is not None}
-    total, done, failed = len(recipes), 0, list[str]()
-    for chain in share:
-        for key in keys[chain]:
-            done += 1
-            if key in known:
+    if not planned.finished:
+        maker.check()
+    total, made, failed = len(planned.recipes), 0, list[str]()
+    place = {key: number for number, key in enumerate(planned.recipes, 1)}
+    for chain in planned.chains:
+        for key in chain:
+            if key in planned.known:
                 continue
-            console.rule(f"[{done}/{total}] {key.title}".replace("[", r"\["), characters="-")
+            console.rule(f"{place[key]}/{total} {key.title}", characters="-")
             try:
                 result = maker.run(key.arm, key.seed, key.part)
             except ConfigurationError as error:
                 failed.append(f"{key.title}: {message(error)}")
-                console.print(failed[-1], markup=False, highlight=False, style="red")
-                done += len(parts) - 1 - parts.index(key.part)
+                console.print(f"failed: {failed[-1]}", markup=False, highlight=False, style="red")
                 break
+            made += 1
             if result:
-                store.add(key, recipes[key], result)
-    return Outcome(total - len(known) - _unmade(store, recipes), len(known), tuple(failed))
-
-
-def _unmade(store: Store, recipes: dict[Key, str]) -> int:
-    return sum(not store.path(key).is_file() for key in recipes)
+                store.add(key, planned.recipes[key], result)
+    return Outcome(made, len(planned.known), tuple(failed))

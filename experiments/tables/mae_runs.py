@@ -14,7 +14,7 @@ from experiments.configuration import ConfigurationError, dump, plain
 from experiments.mae.arms import check_arms
 from experiments.mae.data.build import MANIFEST
 from experiments.mae.data.preparation import prepare
-from experiments.mae.downstream.configuration import Depth, FineTuning
+from experiments.mae.downstream.configuration import Depth, Downstream, FineTuning
 from experiments.mae.downstream.models import Pretrained
 from experiments.mae.downstream.plan import Run, plan
 from experiments.mae.downstream.run import finetune
@@ -23,7 +23,7 @@ from experiments.mae.downstream.task_data import TaskData, depth_statistics
 from experiments.mae.pretrain import pretrain, snapshot_folder
 from experiments.mae.study import MaeStudy
 from experiments.quiet import quick_collections
-from experiments.records import run_folder
+from experiments.records import RESULT, run_folder
 from experiments.run_bar import run_bar
 from experiments.tables.preset import TablePreset, check_data, load_study, preparation_of
 from experiments.tables.store import PRETRAIN
@@ -85,18 +85,27 @@ class MaeRuns:
         """The study of one arm, and how the images are prepared; or the recipe of fine-tuning."""
         study = self.configuration
         prepared = {name: plain(asdict(each)) for name, each in self.table.prepared.items()}
-        reads = yaml.safe_dump({"prepared": prepared}, sort_keys=False)
+        reads = str(yaml.safe_dump({"prepared": prepared}, sort_keys=False))
         if part == PRETRAIN:
             without = ("downstream", "snapshots", "picture_every", "pictures")
             how = replace(study.optimisation, workers=0)
             kept = replace(study, arms={arm: study.arms[arm]}, optimisation=how)
             return dump(kept, without=without) + reads
-        task, _, _ = part.rpartition("-")
-        return dump(self._recipe_of(task), without=_WITHOUT_EFFECT) + reads
+        return dump(self._recipe_of(self._task_of(part)), without=_WITHOUT_EFFECT) + reads
+
+    def defaults(self, part: str) -> str:
+        """Of the fields of `recipe`."""
+        if part == PRETRAIN:
+            return dump(MaeStudy())
+        how: FineTuning = getattr(Downstream(), self._task_of(part).removesuffix(_HALFWAY))
+        return dump(how)
+
+    def check(self) -> None:
+        """Refuse to start without the data."""
+        check_data(self.table, self.data)
 
     def run(self, arm: str, seed: int, part: str) -> dict[str, Any]:
         """Make one run, or go on with it."""
-        check_data(self.table, self.data)
         made = self._pretrained(arm, seed)  # its model may have gone since it was recorded
         if part == PRETRAIN:
             return made
@@ -129,6 +138,24 @@ class MaeRuns:
         models = [Pretrained(arm, seed, model)]
         (run,) = plan(models, data, self.configuration.model, statistics, out)
         return run
+
+    def pictured(self, arm: str, seed: int, part: str) -> Run | None:
+        """A fine-tuning whose folder is here and finished, for its pictures; else None.
+
+        Args:
+            arm: of the study.
+            seed: of pre-training.
+            part: task and seed.
+        """
+        pretrained = run_folder(self._folder / "pretrained", arm, seed)
+        if not (pretrained / RESULT).is_file():
+            return None
+        run = self.fine_tuning(arm, seed, part)
+        return run if (run.folder / RESULT).is_file() else None
+
+    @staticmethod
+    def _task_of(part: str) -> str:
+        return part.rpartition("-")[0]
 
     def _recipe_of(self, task: str) -> FineTuning:
         found: FineTuning = getattr(self.configuration.downstream, task.removesuffix(_HALFWAY))

@@ -1,4 +1,4 @@
-"""What a table of the paper is made of, as data; presets are in ``experiments/presets/table1`` …"""
+"""What a table is made of, as data; presets are in ``experiments/presets/table1``, ``table2``."""
 
 from dataclasses import field, replace
 from pathlib import Path

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from experiments.comparable import first_difference
 from experiments.configuration import ConfigurationError
 from experiments.records import RecordError, read, require
 from taskrobust._files import write_atomically
@@ -52,12 +55,13 @@ class Store:
         folder = self.root / key.study / key.preset / key.arm / f"seed-{key.seed}"
         return folder / f"{key.part}.json"
 
-    def find(self, key: Key, recipe: str) -> dict[str, Any] | None:
+    def find(self, key: Key, recipe: str, defaults: str = "{}") -> dict[str, Any] | None:
         """The record of a finished run; None if it is to be run.
 
         Args:
             key: of the run.
-            recipe: all that was configured for it, as text.
+            recipe: all that was configured for it, as YAML.
+            defaults: of the fields of recipes, as YAML: a record that is older than a field has it.
 
         Raises:
             ConfigurationError: the store has a run of another recipe under this key.
@@ -67,11 +71,14 @@ class Store:
         if not path.is_file():
             return None
         record = read(path)
-        if record.get("recipe") != recipe:
+        require(record, "recipe")
+        difference = first_difference(*(_filled(t, defaults) for t in (record["recipe"], recipe)))
+        if difference:
+            field, there, here = difference
             raise ConfigurationError(
-                f"{path} is of another recipe of preset {key.preset!r}: "
-                f"{_first_difference(str(record.get('recipe')), recipe)}; choose another --out, or "
-                "copy the preset to a file of another name and give that"
+                f"{path} is of another recipe of preset {key.preset!r}: `{field}` is {there} there "
+                f"and {here} here; choose another --out, or copy the preset to a file of another "
+                "name and give that"
             )
         return record
 
@@ -121,9 +128,12 @@ class Store:
         return sorted({path.parts[-5:-3] for path in self.root.glob("*/*/*/seed-*/*.json")})  # type: ignore[misc]
 
 
-def _first_difference(one: str, other: str) -> str:
-    """The first lines that differ."""
-    for a, b in zip(one.splitlines(), other.splitlines(), strict=False):
-        if a != b:
-            return f"`{a.strip()}` there, `{b.strip()}` here"
-    return "one is longer"
+def _filled(text: str, defaults: str) -> Any:
+    return _merged(yaml.safe_load(defaults), yaml.safe_load(text))
+
+
+def _merged(under: Any, over: Any) -> Any:
+    """Nested mappings, the second before the first."""
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    return {**under, **{name: _merged(under.get(name), value) for name, value in over.items()}}

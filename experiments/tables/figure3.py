@@ -1,0 +1,42 @@
+"""Figure 3: semantic predictions of each balancer at half pre-training, beside input and truth."""
+
+from pathlib import Path
+
+from experiments.mae.downstream.evaluation import read_pictured
+from experiments.mae.downstream.pictures import draw
+from experiments.tables.mae_runs import MaeRuns
+
+__all__ = ["PART", "draw_figure3"]
+
+PART = "semseg-half"
+"""Fine-tuning of the model halfway."""
+
+
+def draw_figure3(maker: MaeRuns, seeds: int, path: Path) -> list[str]:
+    """Write the PNG: a test image a row; input, ground truth and a column a row of the table.
+
+    The first finished run of each arm is shown, with the mean IoU left to the records: six pictures
+    prove nothing.
+
+    Args:
+        maker: of the runs, with the part `PART`.
+        seeds: of pre-training.
+        path: of the PNG.
+
+    Returns:
+        Rows without a finished run, or whose predictions have gone.
+    """
+    kept, missing, names = {}, [], None
+    (part, *_) = [part for part in maker.parts() if part.startswith(PART)]
+    for row, arm in maker.table.rows.items():
+        for seed in range(seeds):
+            found = maker.pictured(arm, seed, part)
+            if found is not None:
+                kept[row], names = read_pictured(found.folder), found.data.class_names
+                break
+        else:
+            missing.append(row)
+    shown = {row: each for row, each in kept.items() if each is not None}
+    if shown and names is not None:
+        draw(path, "semseg", shown, names)
+    return missing + [row for row, each in kept.items() if each is None]

@@ -1,0 +1,219 @@
+"""A table of results for the terminal, as Markdown, CSV and LaTeX."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+
+from experiments.estimates import Estimate
+from experiments.tables.grid import REFERENCE, Column, Grid, GridRow
+from experiments.tables.printed_values import AVERAGE, printed_average_is_wrong
+
+__all__ = ["differences_table", "to_csv", "to_latex", "to_markdown", "to_terminal"]
+
+PRINTED = "printed"
+_UNKNOWN = "·"
+_WRONG = "†"
+"""After a printed average that is not the mean of its columns."""
+_SEEDS = """\
+Mean ± sample standard deviation over seeds of pre-training; the best mean of a line is bold."""
+_DIFFERENCES = """\
+Differences to the row None are paired by seed, with Student's 95 % interval; a star marks those \
+whose interval leaves out 0. Many cells are looked at: one in twenty such stars is chance."""
+
+
+def to_terminal(grid: Grid) -> Table:
+    """For rich: a line a metric, a column a row of the paper."""
+    shown = Table(title=grid.title, caption=_caption(grid))
+    shown.add_column("")
+    for row in grid.rows:
+        shown.add_column(row.name, justify="right")
+    last = max((i for i, column in enumerate(grid.columns) if not column.upstream), default=None)
+    for number, column in enumerate(grid.columns):
+        cells = [_cell(grid, row, column, "[bold]{}[/bold]") for row in grid.rows]
+        printed = [_printed_cell(grid, row.name, column) for row in grid.rows]
+        lines = [f"{cell}\n[dim]{text}[/dim]" for cell, text in zip(cells, printed, strict=True)]
+        known = any(text != _UNKNOWN for text in printed)
+        title = f"{column.title} [dim]{column.metric}[/dim]"
+        shown.add_row(
+            f"{title}\n[dim]  printed[/dim]" if known else title,
+            *(lines if known else cells),
+            end_section=number == last,
+        )
+    return shown
+
+
+def differences_table(grid: Grid) -> Table | None:
+    """Rows less the reference row, for rich; None if there is nothing to compare."""
+    rows = _compared(grid)
+    if not rows:
+        return None
+    shown = Table(title=f"Less {REFERENCE}, paired by seed")
+    shown.add_column("")
+    for row in rows:
+        shown.add_column(row.name, justify="right")
+    for column in grid.columns:
+        shown.add_row(column.title, *(_difference(grid, row, column, "\n") for row in rows))
+    return shown
+
+
+def _caption(grid: Grid) -> str:
+    seeds = {_seeds(row) for row in grid.rows}
+    return f"± sample standard deviation; seeds: {', '.join(sorted(seeds))}"
+
+
+def to_markdown(grid: Grid) -> str:
+    """The table, the differences, and notes."""
+    head = ["", *(f"{c.title} ({c.metric})" for c in grid.columns), "seeds"]
+    lines = [f"## {grid.title}", "", *_markdown_head(head)]
+    for row in grid.rows:
+        cells = [_cell(grid, row, column, "**{}**") for column in grid.columns]
+        lines.append(_markdown_line([row.name, *cells, _seeds(row)]))
+        if row.name in grid.printed:
+            lines.append(_markdown_line([f"*{PRINTED}*", *_printed(grid, row.name), ""]))
+    lines += [
+        _markdown_line([f"*{name}, {PRINTED}*", *_printed(grid, name), ""])
+        for name in _only_printed(grid)
+    ]
+    rows = _compared(grid)
+    if rows:
+        lines += ["", f"Less the row {REFERENCE}:", ""]
+        lines += _markdown_head(["", *(c.title for c in grid.columns)])
+        for row in rows:
+            cells = [_difference(grid, row, column, " ") for column in grid.columns]
+            lines.append(_markdown_line([row.name, *cells]))
+    notes = [_SEEDS, *([_DIFFERENCES] if rows else []), *grid.notes]
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
+
+
+def to_csv(grid: Grid) -> str:
+    """A line a cell, with everything behind it."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_CSV_HEAD)
+    writer.writerows(_csv_lines(grid))
+    return out.getvalue()
+
+
+def to_latex(grid: Grid) -> str:
+    """A tabular for booktabs."""
+    head = " & ".join(["", *(_escaped(c.title) for c in grid.columns)])
+    lines = [r"\begin{tabular}{l" + "r" * len(grid.columns) + "}", r"\toprule", rf"{head} \\"]
+    lines.append(r"\midrule")
+    for row in grid.rows:
+        cells = [_cell(grid, row, column, r"\textbf{{{}}}") for column in grid.columns]
+        lines.append(" & ".join(_escaped(cell) for cell in [row.name, *cells]) + r" \\")
+        if row.name in grid.printed:
+            cells = [rf"\textit{{{_escaped(cell)}}}" for cell in _printed(grid, row.name)]
+            lines.append(" & ".join([rf"\quad {PRINTED}", *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+_CSV_HEAD = (
+    "table", "preset", "row", "arm", "column", "metric", "seeds", "values", "mean", "deviation",
+    "lower", "upper", "difference", "difference_lower", "difference_upper", "printed",
+)  # fmt: skip
+
+
+def _csv_lines(grid: Grid) -> Iterator[list[object]]:
+    for row in grid.rows:
+        for column in grid.columns:
+            numbers = row.values.get(column.title, {})
+            printed = grid.printed.get(row.name, {}).get(column.title)
+            yield [
+                *(grid.name, grid.preset, row.name, row.arm, column.title, column.metric),
+                " ".join(map(str, numbers)),
+                " ".join(map(repr, numbers.values())),
+                *_numbers(row.estimate(column), deviation=True),
+                *_numbers(grid.difference(row, column)),
+                "" if printed is None else printed.value,
+            ]
+
+
+def _numbers(found: Estimate | None, *, deviation: bool = False) -> list[object]:
+    if found is None:
+        return [""] * (4 if deviation else 3)
+    spread = [_or_empty(found.deviation)] if deviation else []
+    return [found.value, *spread, *(map(_or_empty, found.interval or (None, None)))]
+
+
+def _or_empty(value: float | None) -> object:
+    return "" if value is None else value
+
+
+def _cell(grid: Grid, row: GridRow, column: Column, mark: str) -> str:
+    """Mean ± standard deviation; marked if no other row's is better as it is shown."""
+    found = row.estimate(column)
+    if found is None:
+        return "–"
+    text = column.text(found.value)
+    means = [e.value for each in grid.rows if (e := each.estimate(column)) is not None]
+    best = max(means) if column.more_is_better else min(means)
+    if text == column.text(best) and len({column.text(each) for each in means}) > 1:
+        text = mark.format(text)
+    return text if found.deviation is None else f"{text} ± {column.text(found.deviation)}"
+
+
+def _difference(grid: Grid, row: GridRow, column: Column, between: str) -> str:
+    found = grid.difference(row, column)
+    if found is None:
+        return "–"
+    text = column.text(found.value, signed=True) + ("*" if found.sign else "")
+    if found.interval is None:
+        return text
+    lower, upper = (column.text(end, signed=True) for end in found.interval)
+    return f"{text}{between}({lower} to {upper})"
+
+
+def _printed(grid: Grid, name: str) -> list[str]:
+    return [_printed_cell(grid, name, column) for column in grid.columns]
+
+
+def _printed_cell(grid: Grid, name: str, column: Column) -> str:
+    row = grid.printed.get(name, {})
+    cell = None if column.upstream else row.get(column.title)
+    if cell is None:
+        return _UNKNOWN
+    wrong = column.title == AVERAGE and printed_average_is_wrong(row)
+    return cell.text + (_WRONG if wrong else "")
+
+
+def _only_printed(grid: Grid) -> list[str]:
+    """Rows of the paper that were not run."""
+    return [name for name in grid.printed if name not in {row.name for row in grid.rows}]
+
+
+def _compared(grid: Grid) -> list[GridRow]:
+    return [
+        row
+        for row in grid.rows
+        if any(grid.difference(row, column) is not None for column in grid.columns)
+    ]
+
+
+def _seeds(row: GridRow) -> str:
+    counts = sorted({len(values) for values in row.values.values()})
+    return "–".join(str(count) for count in sorted({counts[0], counts[-1]})) if counts else "0"
+
+
+def _markdown_head(cells: Sequence[str]) -> list[str]:
+    return [_markdown_line(cells), "|---|" + "---:|" * (len(cells) - 1)]
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    for plain, latex in (
+        ("%", r"\%"),
+        ("±", r"$\pm$"),
+        ("−", "$-$"),
+        ("δ1", r"$\delta_1$"),
+        ("†", r"$\dagger$"),
+        ("·", r"$\cdot$"),
+        ("–", "--"),
+    ):
+        text = text.replace(plain, latex)
+    return text
