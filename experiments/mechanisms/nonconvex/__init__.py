@@ -1,0 +1,1 @@
+"""Softmax weighting outside convexity, beside a convex control whose minimax value is certified."""
