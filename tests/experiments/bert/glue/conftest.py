@@ -56,7 +56,7 @@ def checkpoint(tmp_path_factory, make_checkpoint):
 @pytest.fixture(scope="session")
 def generated_folder(tmp_path_factory):
     """All generated tasks."""
-    return write_generated(tmp_path_factory.mktemp("glue"), ["cola", "stsb", "rte"])
+    return write_generated(tmp_path_factory.mktemp("glue"), list(TASKS))
 
 
 @pytest.fixture(scope="session")

@@ -165,7 +165,6 @@ def test_a_run_whose_predictions_are_all_the_same_is_marked(
         (["--set", "fine_tuning.tasks=[]"], "`fine_tuning.tasks`"),
         (["--set", "fine_tuning.seeds=[]"], "`fine_tuning.seeds`"),
         (["--set", "fine_tuning.source=local"], "--data is needed: a folder with GLUE's files"),
-        (["--set", "fine_tuning.tasks=[qqp]"], "qqp cannot be generated"),
         (["--data", "nowhere"], "--data nowhere: is missing; give a folder with CoLA/train.tsv"),
         (["--model", "nowhere/at/all"], "--model nowhere/at/all: is missing"),
         (["--set", "fine_tuning.sequence_length=100"], "should be at most 64"),
