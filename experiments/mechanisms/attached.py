@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,8 +168,8 @@ def compare(
         RecordError: a run that has not logged every step.
         ValueError: other seeds in the one arm than in the other.
     """
+    from experiments.estimates import estimate
     from experiments.mechanisms.coefficients import attached_coefficients, by_task, condition, trace
-    from experiments.mechanisms.paired import paired
 
     seeds = {arm: [result["seed"] for result in found] for arm, found in results.items()}
     if seeds[DETACHED] != seeds[ATTACHED]:
@@ -192,7 +193,7 @@ def compare(
                     "held_out": _risks(result),
                 }
             )
-    held_out = {arm: [_risks(result) for result in found] for arm, found in results.items()}
+    ours, theirs = ([_risks(result) for result in results[arm]] for arm in (ATTACHED, DETACHED))
     return {
         "alpha": alpha,
         "tasks": list(tasks),
@@ -202,11 +203,8 @@ def compare(
         "runs": runs,
         "condition": checks,
         "differences": {
-            name: paired(
-                [each[name] for each in held_out[ATTACHED]],
-                [each[name] for each in held_out[DETACHED]],
-            )
-            for name in held_out[DETACHED][0]
+            name: asdict(estimate([a[name] - b[name] for a, b in zip(ours, theirs, strict=True)]))
+            for name in theirs[0]
         },
     }
 

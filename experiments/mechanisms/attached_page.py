@@ -194,12 +194,12 @@ def _coefficient_cells(runs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return (
         f"{mean(shares):.1f}",
         f"step {max(last):,}" if last else "–",
-        _signed(min(run["smallest"] for run in runs)),
+        _signed(min(run["smallest"] for run in runs), 3),
         f"{max(run['largest_absolute'] for run in runs):.3f}",
         ", ".join(f"{share:.1f}" for share in shares),
         f"{mean(run['turns'] for run in runs):.1f}",
-        _signed(mean(run["first"] for run in runs)),
-        _signed(mean(run["last"] for run in runs)),
+        _signed(mean(run["first"] for run in runs), 3),
+        _signed(mean(run["last"] for run in runs), 3),
     )
 
 
@@ -217,13 +217,9 @@ def _risk_rows(comparison: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             f"{mean(run['held_out'][name] for run in comparison['runs'] if run['arm'] == arm):.4f}"
             for arm in (DETACHED, ATTACHED)
         ]
-        known = difference["lower"] is not None
-        interval = (
-            f"{_signed(difference['lower'], 4)} to {_signed(difference['upper'], 4)}"
-            if known
-            else "–"
-        )
-        yield name, *values, _signed(difference["value"], 4), interval
+        value, half = difference["value"], difference["half_width"]
+        interval = "–" if half is None else f"{_signed(value - half)} to {_signed(value + half)}"
+        yield name, *values, _signed(value), interval
 
 
 def _left(head: Sequence[str]) -> int:
@@ -239,5 +235,5 @@ def _lines(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str
         yield "| " + " | ".join(row) + " |"
 
 
-def _signed(value: float, digits: int = 3) -> str:
+def _signed(value: float, digits: int = 4) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
