@@ -1,0 +1,1 @@
+"""The report: what was reproduced, with every number linked to the record behind it."""

@@ -1,0 +1,133 @@
+"""What was not run and why, the data sets and their terms, how to run it, and where from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.configuration import PRESETS, load, presets
+from experiments.report.collect import Material, TableOf
+from experiments.report.text import Links, joined, plain, several, table
+from experiments.tables.preset import DataSet, TablePreset
+
+__all__ = ["data_section", "how_section", "not_run_section", "provenance_section"]
+
+_COMMANDS = """\
+    pip install -c constraints.txt -e '.[experiments]'
+    python -m theory
+    python -m experiments table1 --preset smoke
+    python -m experiments table2 --preset smoke
+    python -m experiments report
+
+`--preset cpu`, `small` or `paper` with `--data DIR` instead of `smoke` runs the same on real data. A
+run that was stopped goes on where it was, and a finished one is never run again. `--shard i/n`
+shares the runs of a table among machines.
+"""
+
+
+def not_run_section(material: Material) -> str:
+    """Presets without records and tables with holes, each with the reason.
+
+    Args:
+        material: of the report.
+    """
+    rows = [
+        [
+            made.label,
+            f"{len(made.grid.missing())} of {len(made.grid.rows) * len(made.grid.columns)} cells",
+            "no record of them in the store: the runs are not finished, or were not started",
+        ]
+        for made in material.tables
+        if made.grid.missing()
+    ]
+    rows += [
+        [f"{each.table} --preset {each.name}", "all", _why(each.preset)]
+        for each in material.not_run
+    ]
+    if not rows:
+        return "Every preset has records, and every cell of every table has a number.\n"
+    return "\n".join(table(["table", "not run", "why"], rows, left=3)) + "\n"
+
+
+def data_section() -> str:
+    """Data sets of all presets of Tables 1 and 2, with licences and sources."""
+    used: dict[tuple[str, str, str], list[str]] = {}
+    for name in ("table1", "table2"):
+        for preset in presets(name):
+            read = load(TablePreset, PRESETS / name / f"{preset}.yaml")
+            for each in read.data.values():
+                used.setdefault(_terms(each), []).append(f"{name} {preset}")
+    rows = ([plain(cell) for cell in (*each, ", ".join(by))] for each, by in used.items())
+    head = ["data set", "licence", "where to get it, and its form", "used by"]
+    lines = [
+        "None of these is shipped. The presets named `smoke` read generated data only.",
+        "",
+        *table(head, rows, left=4),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def how_section() -> str:
+    """Commands from a clone to this report."""
+    return _COMMANDS
+
+
+def provenance_section(tables: Sequence[TableOf], links: Links) -> str:
+    """Commits, versions, devices, dates and commands of all records.
+
+    Args:
+        tables: of the stores.
+        links: from the report to files.
+    """
+    if not tables:
+        return "No records.\n"
+    lines = []
+    for made in tables:
+        lines += [f"### {made.label}, provenance", "", *_provenance(made, made.folder, links), ""]
+    return "\n".join(lines)
+
+
+def _why(preset: TablePreset) -> str:
+    if not preset.data:
+        return "nobody ran it yet; it needs no data"
+    needs = [f"{each.title} ({each.licence})" for each in preset.data.values()]
+    return plain(f"no record in the store; it needs {joined(needs)} and the time to train")
+
+
+def _terms(each: DataSet) -> tuple[str, str, str]:
+    return each.title, each.licence, each.source
+
+
+def _provenance(made: TableOf, folder: Path, links: Links) -> Iterator[str]:
+    records = list(made.grid.records.values())
+    yield f"Source: {links.link(several(len(records), 'record'), folder)}."
+    yield ""
+    dates = sorted(str(record.get("date", "")) for record in records)
+    hours = sum(float(record.get("seconds", 0.0)) for record in records) / 3600
+    devices = sorted({str(record.get("device", "unknown")) for record in records})
+    rows = [
+        ["dates", f"{dates[0]} to {dates[-1]}" if dates else "none"],
+        ["devices", joined(devices)],
+        ["time of the runs", f"{hours:.1f} h"],
+        ["commits", joined(list(dict.fromkeys(_commit(record) for record in records)))],
+        ["versions", "; ".join(plain(each) for each in _distinct_versions(records))],
+    ]
+    yield from table(["", ""], rows, left=2)
+    yield ""
+    for command in dict.fromkeys(str(record.get("command", "")) for record in records):
+        yield f"    {command}"
+
+
+def _commit(record: Mapping[str, Any]) -> str:
+    state = record.get("git")
+    if not state:
+        return "not recorded"
+    return f"`{state['commit'][:12]}`" + (" with changes" if state.get("modified") else "")
+
+
+def _distinct_versions(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Every package with the versions that it had."""
+    found: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, version in record.get("versions", {}).items():
+            found.setdefault(name, {})[str(version)] = None
+    return [f"{name} {' and '.join(versions)}" for name, versions in found.items()]

@@ -1,0 +1,178 @@
+"""What a report is made of: tables of stores, the ledger, Table 3, pages of results, pictures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.configuration import PRESETS, ConfigurationError, load, presets
+from experiments.records import read, require
+from experiments.tables.grid import Grid
+from experiments.tables.made import STUDIES, made_grid
+from experiments.tables.preset import TablePreset
+from experiments.tables.store import Store
+
+__all__ = ["Document", "Material", "NotRun", "Sources", "TableOf", "collect"]
+
+SMOKE = "smoke"
+"""Name of the presets of which nobody expects evidence."""
+
+_ROWS = {"average": "None", "minimax": "Minimax"}
+"""Printed names of arms, where there is no preset file that has them."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where to look."""
+
+    stores: tuple[Path, ...]
+    ledger: Path
+    """``ledger.json`` of ``python -m theory``."""
+    table3: Path
+    """``table3.json`` of ``python -m experiments table3``."""
+    results: Path
+    """A folder with a folder a page, each with a README.md."""
+    figures: Path
+    """Of ``python -m figures``."""
+
+
+@dataclass(frozen=True)
+class TableOf:
+    """A table of one preset in one store."""
+
+    grid: Grid
+    store: Store
+    preset: TablePreset | None
+    """None if there is no preset file of this name any more."""
+    place: str = ""
+    """Tells it from the same table of another store; empty if there is only one."""
+
+    @property
+    def label(self) -> str:
+        """For headings."""
+        number = self.grid.name.removeprefix("table")
+        where = f", {self.place}" if self.place else ""
+        return f"Table {number} ({self.grid.preset}{where})"
+
+    @property
+    def name(self) -> str:
+        """For files."""
+        place = f"-{self.place}" if self.place else ""
+        return f"{self.grid.name}-{self.grid.preset}{place}".replace("/", "-").replace(" ", "-")
+
+    @property
+    def folder(self) -> Path:
+        """Of its records."""
+        return self.store.root / STUDIES[self.grid.name] / self.grid.preset
+
+    @property
+    def evidence(self) -> bool:
+        """Whether its numbers say anything of the paper: generated data do not."""
+        real = self.preset is None or bool(self.preset.data)
+        return real and not self.grid.preset.startswith(SMOKE)
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A preset of which no store has a record."""
+
+    table: str
+    """ "table1" or "table2"."""
+    name: str
+    preset: TablePreset
+
+
+@dataclass(frozen=True)
+class Document:
+    """A JSON file that another command wrote."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that a report is made of."""
+
+    tables: tuple[TableOf, ...]
+    not_run: tuple[NotRun, ...]
+    ledger: Document | None
+    table3: Document | None
+    pages: tuple[Path, ...]
+    """README.md files."""
+    figures: tuple[Path, ...]
+    """PNG files with their numbers beside them."""
+
+
+def collect(sources: Sources) -> Material:
+    """Read everything.
+
+    Args:
+        sources: where to look; what is not there is left out, but for a store.
+
+    Raises:
+        ConfigurationError: a store is not a folder, or a preset file is damaged.
+        RecordError: a record or document is damaged, or records do not belong into one table.
+    """
+    for store in sources.stores:
+        if not store.is_dir():
+            raise ConfigurationError(
+                f"--store {store}: should be a folder of records, such as runs/reproduction/store "
+                "after `python -m experiments table1`; found none"
+            )
+    tables = tuple(_tables(sources.stores))
+    known = {(table.grid.name, table.grid.preset) for table in tables}
+    return Material(
+        tables,
+        tuple(each for each in _all_presets() if (each.table, each.name) not in known),
+        _document(sources.ledger, "counts", "claims", "lines", "verified", "effort", "seed"),
+        _document(sources.table3, "printed", "provenance"),
+        tuple(sorted(sources.results.glob("*/README.md"))),
+        tuple(p for p in sorted(sources.figures.glob("*.png")) if p.with_suffix(".csv").is_file()),
+    )
+
+
+def _tables(stores: Sequence[Path]) -> Iterator[TableOf]:
+    found = [(s, *each) for s in map(Store, stores) for each in Store.presets(s)]
+    names = [(study, preset) for _, study, preset in found]
+    for name, study in STUDIES.items():
+        for store, of, preset in found:
+            if of == study:
+                several = names.count((study, preset)) > 1
+                yield _table(name, preset, store, _place(store.root) if several else "")
+
+
+def _table(name: str, preset: str, store: Store, place: str) -> TableOf:
+    path = PRESETS / name / f"{preset}.yaml"
+    configured = load(TablePreset, path) if path.is_file() else None
+    rows = _rows_of(store, STUDIES[name], preset) if configured is None else configured.rows
+    return TableOf(made_grid(name, preset, rows, store), store, configured, place)
+
+
+def _rows_of(store: Store, study: str, preset: str) -> dict[str, str]:
+    """Arms of the records, those with a printed name first."""
+    arms = sorted({key.arm for key in store.records(study, preset)}, key=_reference_first)
+    return {_ROWS.get(arm, arm): arm for arm in arms}
+
+
+def _reference_first(arm: str) -> tuple[int, str]:
+    return (list(_ROWS).index(arm) if arm in _ROWS else len(_ROWS)), arm
+
+
+def _place(root: Path) -> str:
+    """The last parts of a store's path that say something."""
+    return "/".join(part for part in root.parts[-3:] if part not in {"store", "/", ".", ".."})
+
+
+def _all_presets() -> Iterator[NotRun]:
+    for table in STUDIES:
+        for name in presets(table):
+            yield NotRun(table, name, load(TablePreset, PRESETS / table / f"{name}.yaml"))
+
+
+def _document(path: Path, *fields: str) -> Document | None:
+    if not path.is_file():
+        return None
+    content = read(path)
+    require(content, *fields)
+    return Document(path, content)
