@@ -111,6 +111,7 @@ def _make(
 def _draw(maker: Any, preset: str, seeds: int, out: Path, console: "Console") -> None:
     from experiments.tables.figure3 import draw_figure3
 
+    out.mkdir(parents=True, exist_ok=True)
     path = out / f"figure3-{preset}.png"
     missing = draw_figure3(maker, seeds, path)
     if missing:

@@ -15,8 +15,8 @@ PART = "semseg-half"
 def draw_figure3(maker: MaeRuns, seeds: int, path: Path) -> list[str]:
     """Write the PNG: a test image a row; input, ground truth and a column a row of the table.
 
-    The first finished run of each arm is shown, with the mean IoU left to the records: six pictures
-    prove nothing.
+    The first finished run of each arm is shown. A few pictures prove nothing: the mean IoU over all
+    test images is in the records.
 
     Args:
         maker: of the runs, with the part `PART`.

@@ -34,6 +34,10 @@ class DataSet:
     licence: str
     source: str
     """Where to get it, and in which form it is read."""
+    examples: Positive | None = None
+    """Training images, or words of text, so that the cost is known before it is there."""
+    gigabytes: Annotated[float, Field(gt=0)] | None = None
+    """About, on disk (10⁹ bytes)."""
 
 
 @dataclass(config=strict, kw_only=True)

@@ -1,0 +1,157 @@
+"""Tables 1 and 2 from records made by hand, against numbers computed from them otherwise."""
+
+import csv
+import io
+import re
+from statistics import mean, stdev
+
+import pytest
+from rich.console import Console
+
+from experiments.tables import render, table1, table2
+from experiments.tables.printed_values import AVERAGE
+from experiments.tables.store import Key
+
+ROWS = {"None": "average", "Minimax": "minimax"}
+
+
+def interval(value):
+    return {"value": value, "lower": value - 1, "upper": value + 1}
+
+
+def bert_records(scores, seeds=(0, 1, 2)):
+    """Records with scores by arm, task, seed and seed of fine-tuning."""
+    made = {}
+    for arm in ROWS.values():
+        for seed in seeds:
+            worst = interval(5.0 + seed - (arm == "minimax"))
+            made[Key("bert", "own", arm, seed, "pretrain")] = {
+                "test": {"worst_but_interjection": worst, "mean_but_interjection": interval(3.0)},
+            }
+            for task in ("cola", "rte"):
+                for number in (0, 1):
+                    metric = {"cola": "matthews", "rte": "accuracy"}[task]
+                    key = Key("bert", "own", arm, seed, f"{task}-{number}")
+                    value = scores(arm, task, seed, number)
+                    made[key] = {"task": task, "dev": {"": {metric: value}}}
+    return made
+
+
+def score(arm, task, seed, number):
+    return 0.5 + 0.1 * (arm == "minimax") - 0.2 * (task == "cola") + 0.01 * seed**2 + 0.04 * number
+
+
+@pytest.fixture
+def glue():
+    return table1.grid("own", ROWS, bert_records(score))
+
+
+def cells(grid):
+    return list(csv.DictReader(io.StringIO(render.to_csv(grid))))
+
+
+def test_a_cell_is_the_mean_over_seeds_of_means_over_fine_tunings(glue):
+    for cell in cells(glue):
+        task = {"CoLA": "cola", "RTE": "rte"}.get(cell["column"])
+        if task is None:
+            continue
+        by_seed = [
+            mean(100 * score(cell["arm"], task, seed, number) for number in (0, 1))
+            for seed in (0, 1, 2)
+        ]
+        assert float(cell["mean"]) == pytest.approx(mean(by_seed))
+        assert float(cell["deviation"]) == pytest.approx(stdev(by_seed))
+        assert cell["seeds"] == "0 1 2"
+
+
+def test_the_average_is_that_of_the_columns(glue):
+    by_row = {}
+    for cell in cells(glue):
+        by_row.setdefault(cell["row"], {})[cell["column"]] = float(cell["mean"])
+    for found in by_row.values():
+        assert found[AVERAGE] == pytest.approx((found["CoLA"] + found["RTE"]) / 2)
+
+
+def test_differences_are_paired_by_seed(glue):
+    minimax = [cell for cell in cells(glue) if cell["row"] == "Minimax"]
+    assert float(minimax[0]["difference"]) == pytest.approx(10)
+    worst = next(cell for cell in minimax if cell["column"] == "worst")
+    # the seeds differ by 2, the difference does not: no unpaired interval is so narrow
+    assert [float(worst[f"difference{end}"]) for end in ("", "_lower", "_upper")] == [-1, -1, -1]
+
+
+def test_a_seed_without_a_run_leaves_its_cells_out(glue):
+    records = dict(glue.records)
+    del records[Key("bert", "own", "minimax", 2, "rte-0")]
+    del records[Key("bert", "own", "minimax", 2, "rte-1")]
+    grid = table1.grid("own", ROWS, records)
+    minimax = {cell["column"]: cell for cell in cells(grid) if cell["row"] == "Minimax"}
+    assert minimax["RTE"]["seeds"] == "0 1"
+    assert minimax[AVERAGE]["seeds"] == "0 1"
+    assert minimax["CoLA"]["seeds"] == "0 1 2"
+    assert grid.missing() == []
+    assert table1.grid("own", {**ROWS, "DWA": "dwa"}, records).missing() == [
+        "DWA/CoLA",
+        "DWA/RTE",
+        "DWA/Avg.",
+        "DWA/worst",
+        "DWA/mean",
+    ]
+
+
+def test_all_forms_show_the_same_numbers(glue):
+    console = Console(width=200, record=True, quiet=False, file=io.StringIO())
+    console.print(render.to_terminal(glue))
+    console.print(render.differences_table(glue))
+    texts = [console.export_text(), render.to_markdown(glue), render.to_latex(glue)]
+    for cell in cells(glue):
+        digits = 2 if cell["metric"] == "nats" else 1
+        shown = f"{float(cell['mean']):.{digits}f}"
+        spread = f"{float(cell['deviation']):.{digits}f}"
+        for text in texts:
+            plain = re.sub(r"\*\*|\\textbf{([^}]*)}", r"\1", text).replace(r"$\pm$", "±")
+            assert f"{shown} ± {spread}" in plain
+
+
+def test_printed_values_stand_beside_with_their_errors_marked(glue):
+    text = render.to_markdown(glue)
+    assert "| *printed* | 61.3* | 70.7* | 81.4† |" in text
+    assert "| *printed* | 54.3* | · | 79.3 |" in text
+    assert "| *BERT, printed* | 52.1 | 66.4 | 79.6† |" in text
+    assert "† BERT, Minimax: the printed Avg. is not the mean of the printed columns" in text
+
+
+def test_the_best_of_a_column_is_marked_and_ties_are_not(glue):
+    text = render.to_markdown(glue)
+    assert (
+        "| Minimax | **43.7** ± 2.1 | **63.7** ± 2.1 | **53.7** ± 2.1 | **5.00** ± 1.00 |" in text
+    )
+    assert text.count("3.00 ± 0.00") == 2
+
+
+def test_table_2_reads_the_parts_of_its_columns():
+    risks = {name: {"value": value} for name, value in (("rgb", 1.0), ("semseg", 2.0))}
+    records = {
+        Key("mae", "own", "average", 0, part): record
+        for part, record in {
+            "pretrain": {"held_out": {"risks": risks, "worst": 2.0}},
+            "cls-0": {"test": {"accuracy": 0.25}},
+            "cls-1": {"test": {"accuracy": 0.75}},
+            "semseg-0": {"test": {"mean_iou": 0.1}},
+            "semseg-half-0": {"test": {"mean_iou": 0.9}},
+            "depth-0": {"test": {"delta_1": 0.4}},
+        }.items()
+    }
+    grid = table2.grid("own", ROWS, records)
+    found = {cell["column"]: cell["mean"] for cell in cells(grid) if cell["row"] == "None"}
+    assert {name: value and float(value) for name, value in found.items()} == {
+        "accuracy": 50,
+        "mIoU": pytest.approx(10),
+        "δ1": 40,
+        "rgb risk": 1,
+        "depth risk": "",
+        "semseg risk": 2,
+        "worst": 2,
+    }
+    assert render.differences_table(grid) is None
+    assert "| Minimax | – |" in render.to_markdown(grid)

@@ -1,0 +1,67 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from experiments.configuration import ConfigurationError
+from experiments.records import RecordError
+from experiments.tables.store import Key, Store
+
+KEY = Key("bert", "own", "minimax", 1, "rte-0")
+RECIPE = "model: {layers: 2}\nsteps: 3\n"
+RESULT = {"arm": "minimax", "seed": 0, "pretraining_seed": 1, "history": [1], "dev": {"acc": 0.1}}
+
+
+def test_a_record_is_found_again_without_its_history(tmp_path):
+    store = Store(tmp_path)
+    assert store.find(KEY, RECIPE) is None
+    path = store.add(KEY, RECIPE, RESULT)
+    found = store.find(KEY, RECIPE)
+    assert found["dev"] == RESULT["dev"]
+    assert "history" not in found
+    assert path == tmp_path / "bert" / "own" / "minimax" / "seed-1" / "rte-0.json"
+    assert store.records("bert", "own") == {KEY: found}
+    assert list(store.presets()) == [("bert", "own")]
+
+
+def test_records_are_never_overwritten(tmp_path):
+    store = Store(tmp_path)
+    path = store.add(KEY, RECIPE, RESULT)
+    before = path.read_bytes()
+    with pytest.raises(RecordError, match="never overwritten"):
+        store.add(KEY, RECIPE, {**RESULT, "dev": {"acc": 0.9}})
+    assert path.read_bytes() == before
+
+
+def test_another_recipe_is_refused_with_the_field_that_differs(tmp_path):
+    store = Store(tmp_path)
+    store.add(KEY, RECIPE, RESULT)
+    with pytest.raises(ConfigurationError, match=r"`model.layers` is 2 there and 4 here"):
+        store.find(KEY, RECIPE.replace("layers: 2", "layers: 4"))
+    assert store.find(replace(KEY, preset="other"), RECIPE) is None
+
+
+def test_a_record_is_older_than_a_field_whose_default_is_kept(tmp_path):
+    store = Store(tmp_path)
+    store.add(KEY, RECIPE, RESULT)
+    newer, defaults = RECIPE + "clip: 0\n", "model: {layers: 1, heads: 1}\nclip: 0\n"
+    assert store.find(KEY, newer, defaults) is not None
+    with pytest.raises(ConfigurationError, match="`clip` is 0 there and 1 here"):
+        store.find(KEY, RECIPE + "clip: 1\n", defaults)
+    with pytest.raises(ConfigurationError, match="`clip` is missing there and 0 here"):
+        store.find(KEY, newer)
+
+
+def test_damaged_and_misplaced_records_are_named(tmp_path):
+    store = Store(tmp_path)
+    path = store.add(KEY, RECIPE, RESULT)
+    moved = path.with_name("cola-0.json")
+    moved.write_bytes(path.read_bytes())
+    with pytest.raises(RecordError, match=r"cola-0.json should be of minimax, seed 1: cola-0"):
+        store.records("bert", "own")
+    moved.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
+    with pytest.raises(RecordError, match="not valid JSON"):
+        store.find(replace(KEY, part="cola-0"), RECIPE)
+    moved.write_text(json.dumps({"arm": "minimax"}), encoding="utf-8")
+    with pytest.raises(RecordError, match="has no 'recipe'"):
+        store.find(replace(KEY, part="cola-0"), RECIPE)
