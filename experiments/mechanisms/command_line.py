@@ -5,6 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from experiments.mechanisms import attached
+from experiments.mechanisms.hull import command_line as hull
+from experiments.mechanisms.nonconvex import command as nonconvex
+
 __all__ = ["MECHANISMS", "Mechanism", "add_mechanisms"]
 
 
@@ -25,7 +29,26 @@ class Mechanism:
     run: Callable[[argparse.Namespace, str], int]
 
 
-MECHANISMS: tuple[Mechanism, ...] = ()
+MECHANISMS: tuple[Mechanism, ...] = (
+    Mechanism(
+        "attached",
+        "weights that are differentiated through, as in the authors' code, against Eq. (7)",
+        attached.add_options,
+        attached.run,
+    ),
+    Mechanism(
+        "hull",
+        "downstream gradients and risks as convex combinations of upstream ones (Eq. 9)",
+        hull.add_options,
+        hull.run,
+    ),
+    Mechanism(
+        "nonconvex",
+        "softmax weighting outside convexity, beside a certified convex control",
+        nonconvex.add_options,
+        nonconvex.run,
+    ),
+)
 
 
 def add_mechanisms(parser: argparse.ArgumentParser) -> None:

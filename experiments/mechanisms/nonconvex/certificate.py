@@ -14,6 +14,7 @@ import cvxpy as cp
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from experiments.configuration import ConfigurationError
 from experiments.mechanisms.nonconvex.control import HeadTasks
@@ -88,16 +89,37 @@ def certify(problem: HeadTasks, *, width: float = WIDTH) -> Certificate:
     point = head.value * min(1.0, problem.radius / float(np.linalg.norm(head.value)))
     multipliers = np.clip(below.dual_value, 0, None)
     weights = multipliers / multipliers.sum()
-    risks, gradient = evaluated(problem, point, weights)
-    slope = float(np.linalg.norm(gradient))
-    lower = float(weights @ risks - (gradient * point).sum() - problem.radius * slope)
-    upper = float(risks.max())
+    upper = float(evaluated(problem, point, weights)[0].max())
+    lower = max(
+        _tangent_bound(problem, point, weights),
+        _tangent_bound(problem, _polished(problem, point, weights), weights),
+    )
     if upper - lower > width:
         raise ConfigurationError(
             f"the minimax value of the convex control should be known to {width:g} nats; found "
             f"[{lower:.9g}, {upper:.9g}]; {_REMEDY}"
         )
     return Certificate(lower, upper, point, weights, program.status, seconds)
+
+
+def _tangent_bound(problem: HeadTasks, point: Floats, weights: Floats) -> float:
+    """Minimum over the ball of the tangent plane of the weighted risk at a point."""
+    risks, gradient = evaluated(problem, point, weights)
+    level = weights @ risks - (gradient * point).sum()
+    return float(level - problem.radius * np.linalg.norm(gradient))
+
+
+def _polished(problem: HeadTasks, point: Floats, weights: Floats) -> Floats:
+    """A point where the weighted risk is flatter, put into the ball; any point gives a bound."""
+
+    def objective(flat: Floats) -> tuple[float, Floats]:
+        risks, gradient = evaluated(problem, flat.reshape(point.shape), weights)
+        return float(weights @ risks), gradient.ravel()
+
+    options = {"maxiter": 200, "ftol": 0.0, "gtol": 1e-11}
+    found = minimize(objective, point.ravel(), jac=True, method="L-BFGS-B", options=options).x
+    inside = found * min(1.0, problem.radius / float(np.linalg.norm(found)))
+    return np.asarray(inside.reshape(point.shape))
 
 
 _REMEDY = "lower `control.examples_per_task`, `control.pieces_per_task` or `control.radius`"

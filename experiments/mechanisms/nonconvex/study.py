@@ -57,6 +57,9 @@ def run(
         RecordError: a result is damaged.
     """
     prepared = prepared_text(study.text, out / "text")
+    for seed in range(seeds):  # a control that cannot be made is refused before hours of training
+        text = TextTasks(study, prepared, seed)
+        head_tasks(study.control, *text.features(), text.num_tasks)
     order = [study.pilot, *(name for name in study.arms if name != study.pilot)]
     network, control = [], []
     for seed in range(seeds):
