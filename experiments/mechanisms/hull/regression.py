@@ -74,7 +74,7 @@ class Problem:
     def residual(self, coefficients: Floats) -> float:
         """‖target − Σ_t c_t v_t‖² / ‖target‖² of coefficients ``[T]``."""
         squared = coefficients @ self.gram @ coefficients - 2 * coefficients @ self.products
-        return max(0.0, 1.0 + float(squared) / self.squared_norm)
+        return float(np.maximum(0.0, 1.0 + squared / self.squared_norm))  # NaN stays NaN
 
     def cosine(self, coefficients: Floats) -> float:
         """Of the angle between target and combination; 0 if the combination is 0."""
@@ -178,7 +178,8 @@ def _non_negative(factor: Floats, target: Floats, units: Floats | None) -> Float
     """Minimise ‖A x − b‖² over x ≥ 0, with Σ units·x = 1 if there are units."""
     x = cp.Variable(factor.shape[1], nonneg=True)
     constraints = [] if units is None else [units / units.max() @ x == 1 / units.max()]
-    objective = cp.sum_squares(factor @ x - target) if factor.size else 0.0  # all vectors are 0
+    # Of the distance, not its square: that stays accurate where the residual is 0.
+    objective = cp.norm(factor @ x - target) if factor.size else cp.sum(x)  # all vectors are 0
     cp.Problem(cp.Minimize(objective), constraints).solve(solver=cp.CLARABEL)
     found: Floats = np.clip(np.asarray(x.value, np.float64), 0.0, None)
     return found
