@@ -18,8 +18,8 @@ _COMMANDS = """\
     python -m experiments table2 --preset smoke
     python -m experiments report
 
-`--preset cpu`, `small` or `paper` with `--data DIR` instead of `smoke` runs the same on real data. A
-run that was stopped goes on where it was, and a finished one is never run again. `--shard i/n`
+`--preset cpu`, `small` or `paper` with `--data DIR` instead of `smoke` runs the same on real data.
+A run that was stopped goes on where it was, and a finished one is never run again. `--shard i/n`
 shares the runs of a table among machines.
 """
 

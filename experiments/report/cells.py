@@ -120,9 +120,7 @@ def _behind(column: Column, parts: Mapping[str, Mapping[str, Any]]) -> list[str]
 
 def _key(made: TableOf, row: GridRow, seed: int, part: str) -> Key:
     return next(
-        key
-        for key in made.grid.records
-        if (key.arm, key.seed, key.part) == (row.arm, seed, part)
+        key for key in made.grid.records if (key.arm, key.seed, key.part) == (row.arm, seed, part)
     )
 
 

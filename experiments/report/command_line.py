@@ -11,6 +11,8 @@ from taskrobust._command_line import writable_directory
 from taskrobust._files import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.table import Table
 
     from experiments.report.collect import Material
@@ -119,8 +121,7 @@ def _report(parser: argparse.ArgumentParser, options: argparse.Namespace, comman
     write_atomically(out / "report.json", _as_json(material, command))
     console = Console()
     console.print(headline(material), highlight=False)
-    table = _table(material)
-    if table.row_count:
+    for table in _tables(material):
         console.print(table)
     console.print(
         f"report in {out / 'report.html'}, report.md, report.json", highlight=False, soft_wrap=True
@@ -154,27 +155,26 @@ def _as_json(material: "Material", command: str) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def _table(material: "Material") -> "Table":
-    """For the terminal: Minimax less the rows that the paper compares it with."""
+def _tables(material: "Material") -> "Iterator[Table]":
+    """For the terminal: Minimax less each row that the paper compares it with."""
     from rich.table import Table
 
     from experiments.report.verdicts import METHOD, compare, difference_text
 
-    shown = Table(title=f"{METHOD} less other rows, paired by seed, with 95 % intervals")
-    for name in ("table", "less", "column", "difference", "printed gain", "seeds", "verdict"):
-        right = name in {"difference", "printed gain", "seeds"}
-        shown.add_column(name, justify="right" if right else "left")
     for made in material.tables:
-        for each in compare(made):
-            verdict = str(each.verdict) if made.evidence else f"({each.verdict}; no evidence)"
-            shown.add_row(
-                made.label,
-                each.other,
-                each.column.title,
-                difference_text(each.column, each.difference),
-                "·" if each.printed is None else f"{each.printed:+}".replace("-", "−"),
-                str(each.difference.count),
-                verdict,
-            )
-        shown.add_section()
-    return shown
+        found = compare(made)
+        for other in dict.fromkeys(each.other for each in found):
+            note = "" if made.evidence else " (generated data: no evidence)"
+            shown = Table(title=f"{made.label}: {METHOD} less {other}{note}")
+            for name in ("", "difference (95 % interval)", "printed", "seeds", "verdict"):
+                shown.add_column(name, justify="left" if name in {"", "verdict"} else "right")
+            for each in found:
+                if each.other == other:
+                    shown.add_row(
+                        each.column.title,
+                        difference_text(each.column, each.difference),
+                        "·" if each.printed is None else f"{each.printed:+}".replace("-", "−"),
+                        str(each.difference.count),
+                        str(each.verdict),
+                    )
+            yield shown

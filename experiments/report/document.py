@@ -25,6 +25,12 @@ __all__ = ["TITLE", "Section", "cover", "make_sections"]
 
 TITLE = "Task-robust pre-training: what holds"
 
+_INTRODUCTION = """\
+*Task-Robust Pre-Training for Worst-Case Downstream Adaptation* \
+([arXiv 2306.12070](https://arxiv.org/abs/2306.12070)) pre-trains on the worst of several upstream \
+tasks instead of their average. This page says which of its claims held when they were checked, and \
+every number links to its record."""
+
 PICTURES = "pictures"
 """Folder of the pictures, beside the report."""
 
@@ -56,17 +62,13 @@ class _Pictures:
 def cover(material: Material) -> str:
     """The first paragraphs: what this is, and the verdict."""
     lines = [
-        "*Task-Robust Pre-Training for Worst-Case Downstream Adaptation* "
-        "([arXiv 2306.12070](https://arxiv.org/abs/2306.12070)) pre-trains on the worst of several "
-        "upstream tasks instead of their average. This page says which of its claims held when they "
-        "were checked, and every number links to its record.",
+        _INTRODUCTION,
         "",
         f"**{headline(material)}**",
         "",
         *(f"- {each}" for each in summary(material)),
         "",
-        f"Made on {time.strftime('%Y-%m-%d')} by rule from the numbers: nobody edited these "
-        "sentences.",
+        f"Made by rule from the numbers on {time.strftime('%Y-%m-%d')}; nobody edited the above.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -50,9 +50,8 @@ def forest_plot(made: TableOf) -> bytes | None:
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for panel, (title, columns) in zip(axes, panels, strict=True):
             _panel(panel, made, title, columns, rows)
-        axes[0].legend(
-            loc="lower left", bbox_to_anchor=(0, 1.09), ncols=len(rows) + 1, frameon=False
-        )
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper left", ncols=len(rows) + 1, frameon=False)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     return buffer.getvalue()
@@ -76,9 +75,10 @@ def _panel(
     axes.axvline(0, color="#6e6e6e", lw=0.8, zorder=0)
     axes.set_yticks(range(len(columns)), [f"{c.title} ({c.metric})" for c in columns])
     axes.set_ylim(len(columns) - 0.5, -0.5)
-    axes.grid(axis="y", which="minor", color="#eeeeee")
+    for y in range(1, len(columns), 2):
+        axes.axhspan(y - 0.5, y + 0.5, color="#f3f5f7", zorder=-1)
     better = "better →" if columns[0].more_is_better else "← better"
-    axes.set_xlabel(f"difference to {REFERENCE}, in the column's unit   ({better})")
+    axes.set_xlabel(f"difference to {REFERENCE}   ({better})")
     axes.set_title(title, loc="left", fontsize=9, fontweight="bold")
 
 

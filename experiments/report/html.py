@@ -5,6 +5,7 @@ import mimetypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -20,12 +21,10 @@ __all__ = ["to_html"]
 _HERE = Path(__file__).parent
 _LONG = 15
 """Lines of code from which a block is folded."""
-_PROSE = 45
-"""Characters of a cell from which its text may be broken into lines."""
 _CLASSES = {
-    **dict.fromkeys(("supports", "better", "confirmed", "right"), "good"),
-    **dict.fromkeys(("contradicts", "worse", "wrong"), "bad"),
-    **dict.fromkeys(("cannot tell", "open", "corrected"), "open"),
+    **dict.fromkeys(("supports", "better", "holds", "holds as corrected"), "good"),
+    **dict.fromkeys(("contradicts", "worse"), "bad"),
+    **dict.fromkeys(("cannot tell", "open", "refuted and corrected"), "open"),
 }
 """Of cells that hold a verdict and nothing else."""
 
@@ -80,7 +79,7 @@ def _opens(token: Token, level: int) -> bool:
 def _name_headings(tokens: Sequence[Token]) -> Iterator[_Heading]:
     """Give every heading the name that GitHub would, numbered if there are several."""
     used: dict[str, int] = {}
-    for token, inside in zip(tokens, tokens[1:], strict=False):
+    for token, inside in pairwise(tokens):
         if token.type == "heading_open":
             text = "".join(each.content for each in inside.children or ())
             name = anchor(text)
@@ -102,13 +101,9 @@ def _inline_pictures(tokens: Sequence[Token], base: Path) -> None:
 
 
 def _mark_cells(tokens: Sequence[Token]) -> None:
-    for token, inside in zip(tokens, tokens[1:], strict=False):
-        if token.type == "td_open":
-            kind = _CLASSES.get(inside.content)
-            if kind is None and len(inside.content) > _PROSE and "](" not in inside.content:
-                kind = "prose"
-            if kind is not None:
-                token.attrJoin("class", kind)
+    for token, inside in pairwise(tokens):
+        if token.type == "td_open" and inside.content in _CLASSES:
+            token.attrSet("class", _CLASSES[inside.content])
 
 
 def _fence(_: RendererHTML, tokens: Sequence[Token], index: int, *__: Any) -> str:

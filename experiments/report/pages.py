@@ -9,6 +9,7 @@ from experiments.report.text import Links
 __all__ = ["page_section"]
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
+_HEADING = re.compile(r"^#+(?= )")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _ELSEWHERE = re.compile(r"^([a-z][a-z0-9+.-]*:|#|/)", re.IGNORECASE)
 
@@ -34,13 +35,15 @@ def page_section(path: Path, links: Links, picture: Callable[[Path], str], down:
         address = picture(file) if mark and file.is_file() else links.to(file)
         return f"{mark}[{text}]({address})"
 
+    def lower(match: re.Match[str]) -> str:
+        return "#" * min(6, len(match.group()) + down)
+
     lines, code = [], False
     for line in path.read_text(encoding="utf-8").splitlines():
         if _FENCE.match(line):
             code = not code
         elif not code and not line.startswith("    "):
-            line = re.sub(r"^(#+)(?= )", lambda m: "#" * min(6, len(m.group()) + down), line)  # noqa: PLW2901
-            line = _LINK.sub(resolved, line)  # noqa: PLW2901
+            line = _LINK.sub(resolved, _HEADING.sub(lower, line))
         lines.append(line)
     first = next((n for n, line in enumerate(lines) if line.startswith("#")), None)
     source = f"Source: {links.link(f'{path.parent.name}/{path.name}', path)}."

@@ -1,5 +1,6 @@
 """The verdict in a few sentences, generated from the numbers."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import median
 
@@ -28,13 +29,12 @@ def headline(material: Material) -> str:
         )
     found = [each for made in tables for each in compare(made)]
     printed = [each for each in found if each.printed is not None]
-    counts = [
-        f"{_count(printed, Verdict.SUPPORTS)} of {several(len(printed), 'printed gain')} of "
-        f"{METHOD} {'is' if _count(printed, Verdict.SUPPORTS) == 1 else 'are'} supported in sign",
-        f"{_count(printed, Verdict.CONTRADICTS)} contradicted",
-        f"{_count(printed, Verdict.CANNOT_TELL)} cannot be told from chance",
-    ]
-    return f"At the scale that was run, {', '.join(counts[:2])}, and {counts[2]}."
+    counts = Counter(each.verdict for each in printed)
+    return (
+        f"At the scale that was run, the signs of {several(len(printed), 'printed gain')} of "
+        f"{METHOD}: {counts[Verdict.SUPPORTS]} supported, {counts[Verdict.CONTRADICTS]} "
+        f"contradicted, {counts[Verdict.CANNOT_TELL]} not to be told from chance."
+    )
 
 
 def summary(material: Material) -> Iterator[str]:
@@ -68,12 +68,12 @@ def summary(material: Material) -> Iterator[str]:
 def ledger_sentence(ledger: Document) -> str:
     """Counts of the ledger, in words."""
     counts = {str(name): int(count) for name, count in ledger.content["counts"].items()}
-    shown = joined([f"{count} {name}" for name, count in counts.items() if count])
+    shown = ", ".join(f"{count} {name.replace('holds', 'hold')}" for name, count in counts.items())
     lines, claims = len(ledger.content["lines"]), len(ledger.content["claims"])
     good = "Every corrected claim holds and every misprint is refuted."
     bad = "Not every line came out as it should."
     return (
-        f"Of {several(lines, 'line')} in {several(claims, 'claim')}, {shown}. "
+        f"{several(lines, 'line')} of {several(claims, 'claim')}: {shown}. "
         f"{good if ledger.content['verified'] else bad}"
     )
 
@@ -104,16 +104,12 @@ def table_sentences(made: TableOf) -> Iterator[str]:
 
 
 def not_run_sentence(not_run: Sequence[NotRun]) -> str:
-    """Which presets have no record, and what they need."""
-    each = [
-        f"{one.table} --preset {one.name} ({_needs(one)})" for one in not_run if one.preset.data
-    ]
-    small = [f"{one.table} --preset {one.name}" for one in not_run if not one.preset.data]
-    return "; ".join([*each, *small]) + "."
-
-
-def _needs(one: NotRun) -> str:
-    return f"needs {joined([each.title for each in one.preset.data.values()])}"
+    """Which presets have no record."""
+    by_table: dict[str, list[str]] = {}
+    for each in not_run:
+        by_table.setdefault(f"Table {each.table.removeprefix('table')}", []).append(each.name)
+    listed = "; ".join(f"{table}: {joined(names)}" for table, names in by_table.items())
+    return f"Presets without a record: {listed} ([why](#what-was-not-run))."
 
 
 def _scale(made: TableOf) -> str:
@@ -138,15 +134,8 @@ def _printed_gains(found: Sequence[Comparison]) -> str:
             named = f" ({_listed(names, verdict=False)})" if names else ""
         else:
             named = f" ({', '.join(each.column.title for each in names)})" if names else ""
-        parts.append(f"{_WORDS[verdict]} {len(names)}{named}")
+        parts.append(f"{verdict} {len(names)}{named}")
     return f"of {several(len(found), 'printed gain')}, {', '.join(parts)}"
-
-
-_WORDS = {
-    Verdict.SUPPORTS: "supports",
-    Verdict.CONTRADICTS: "contradicts",
-    Verdict.CANNOT_TELL: "cannot tell",
-}
 
 
 def _directions(found: Sequence[Comparison]) -> str:
@@ -159,10 +148,6 @@ def _listed(found: Sequence[Comparison], *, verdict: bool = True) -> str:
         + (f" {each.verdict}" if verdict else "")
         for each in found
     )
-
-
-def _count(found: Sequence[Comparison], verdict: Verdict) -> int:
-    return sum(each.verdict is verdict for each in found)
 
 
 def _table3(document: Document) -> str:

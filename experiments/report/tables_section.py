@@ -8,6 +8,7 @@ from experiments.report.collect import Document, TableOf
 from experiments.report.text import Links, joined, plain, several, table
 from experiments.report.verdicts import METHOD, Comparison, compare, difference_text
 from experiments.tables.grid import REFERENCE
+from experiments.tables.made import STUDIES
 
 __all__ = ["records_section", "table3_section", "tables_section"]
 
@@ -18,7 +19,7 @@ in it, or there is one seed only. Without a printed gain: *better* or *worse*. O
 compared, since sizes depend on scale. Many cells are looked at: where there is no difference at \
 all, one interval in twenty leaves 0 out by chance."""
 _SMOKE = """\
-**No evidence:** generated data and models trained for seconds. It shows that every cell is filled."""
+**No evidence:** generated data and models trained for seconds. It shows that every cell is run."""
 
 
 def tables_section(tables: tuple[TableOf, ...], pictures: Mapping[str, str], links: Links) -> str:
@@ -41,8 +42,9 @@ def records_section(tables: tuple[TableOf, ...], links: Links) -> str:
     """All numbers seed by seed, each linked to its records."""
     lines = []
     for made in tables:
+        lines += [f"### {made.label}, seed by seed", ""]
         for row in made.grid.rows:
-            lines += [f"### {row_heading(made, row)}", ""]
+            lines += [f"#### {row_heading(made, row)}", ""]
             if any(key.arm == row.arm for key in made.grid.records):
                 lines += [*seed_by_seed(made, row, links), ""]
             else:
@@ -57,9 +59,9 @@ def table3_section(document: Document, links: Links) -> str:
     entries = [_entry(each, readings) for each in content["printed"]["entries"]]
     made = content["provenance"]
     told = ", ".join(f"{name} {value}" for name, value in made.items() if name != "command")
+    source = f"Source: {links.link(document.path.name, document.path)}, by `{made['command']}`"
     return "\n".join([
-        f"Source: {links.link(document.path.name, document.path)}, by `{made['command']}` "
-        f"({plain(told)}). Measured multiples of the number T of tasks:",
+        f"{source} ({plain(told)}). Measured multiples of the number T of tasks:",
         "",
         *table(["method", "printed", *readings, "verdict"], entries, left=5),
         "",
@@ -109,7 +111,8 @@ def _table(made: TableOf, pictures: Mapping[str, str], links: Links) -> Iterator
 
 
 def _source(made: TableOf) -> str:
-    return f"{several(len(made.grid.records), 'record')} of {made.folder.parent.name}/{made.folder.name}"
+    study = STUDIES[made.grid.name]
+    return f"{several(len(made.grid.records), 'record')} of {study}/{made.grid.preset}"
 
 
 def _comparisons(found: list[Comparison]) -> Iterator[str]:

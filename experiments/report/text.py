@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 __all__ = ["Links", "anchor", "joined", "plain", "several", "table"]
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~$])")
+_SPECIAL = re.compile(r"([\\`*<|~]|(?<!\w)_|_(?!\w)|\](?=[(\[]))")
 
 
 class Links:

@@ -88,9 +88,9 @@ def _claim(claim: Mapping[str, str], found: Counter[str]) -> list[str]:
     if other:
         status = "open"
     elif found["refuted as printed"]:
-        status = "corrected"
+        status = "refuted and corrected"
     else:
-        status = "confirmed"
+        status = "holds as corrected" if found["holds as corrected"] else "holds"
     cells = [claim["key"], claim["title"], claim["source"]]
     numbers = [found[verdict] for verdict in _GOOD]
     return [*map(plain, cells), *(str(n) if n else "" for n in (*numbers, other)), status]

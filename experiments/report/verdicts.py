@@ -12,8 +12,8 @@ from enum import StrEnum
 
 from experiments.estimates import Estimate, paired_difference
 from experiments.report.collect import TableOf
-from experiments.tables.grid import REFERENCE, Column
-from experiments.tables.printed_values import TABLE_1, TABLE_2, printed_gain
+from experiments.tables.grid import REFERENCE, Column, Grid
+from experiments.tables.printed_values import AVERAGE, TABLE_1, TABLE_2, printed_gain
 
 __all__ = ["METHOD", "Comparison", "Verdict", "compare", "difference_text", "verdict_of"]
 
@@ -96,11 +96,17 @@ def compare(table: TableOf) -> list[Comparison]:
             ours, theirs = (rows[name].values.get(column.title, {}) for name in (METHOD, other))
             difference = paired_difference(ours, theirs)
             if difference is not None:
-                gain = None
-                if not column.upstream:
-                    gain = printed_gain(_PRINTED[grid.name], column.title, printed_other)
+                gain = _gain(grid, column, printed_other)
                 found.append(Comparison(column, other, printed_other, difference, gain))
     return found
+
+
+def _gain(grid: Grid, column: Column, other: str) -> Decimal | None:
+    """The printed gain of a column; of an average only if it is over all printed columns."""
+    printed = _PRINTED[grid.name]
+    averaged = {title for cells in printed.values() for title in cells} - {AVERAGE}
+    some = column.title == AVERAGE and not averaged <= {each.title for each in grid.columns}
+    return None if column.upstream or some else printed_gain(printed, column.title, other)
 
 
 def difference_text(column: Column, difference: Estimate) -> str:
