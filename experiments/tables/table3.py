@@ -7,10 +7,14 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass as configured
 
 import taskrobust
+from experiments.configuration import strict
 from experiments.tables.step_cost.measurement import Row, measure
 from experiments.tables.step_cost.printed import (
     ENTRIES,
@@ -27,6 +31,7 @@ from experiments.tables.step_cost.steps import EXECUTIONS, methods
 __all__ = [
     "NOTES",
     "REMARKS",
+    "Preset",
     "Settings",
     "Table3",
     "multiples_text",
@@ -62,6 +67,25 @@ NOTES = tuple(note.replace("\n", " ") for note in (_STEP, _PASSES, _RATIOS, _VER
 
 REMARKS = (_LEDGER.replace("\n", " "), REMARK)
 """What else is to be said; not printed."""
+
+
+@configured(config=strict, kw_only=True)
+class Preset:
+    """What a preset says; see ``experiments/presets/table3``."""
+
+    tasks: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (3, 9)
+    repeats: Annotated[int, Field(ge=1)] = 7
+    device: Literal["cpu", "cuda"] = "cpu"
+    trunks: Annotated[
+        tuple[Annotated[TrunkSizes, Field(discriminator="kind")], ...], Field(min_length=1)
+    ]
+
+    @model_validator(mode="after")
+    def _different(self) -> "Preset":
+        kinds = [sizes.kind for sizes in self.trunks]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"`trunks` should be of different kinds; found {', '.join(kinds)}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -103,7 +127,7 @@ class Table3:
         """The rows of each model and number of tasks."""
         for sizes in self.settings.trunks:
             for tasks in self.settings.tasks:
-                key = (sizes.name, tasks)
+                key = (sizes.kind, tasks)
                 yield sizes, tasks, [row for row in self.rows if (row.trunk, row.tasks) == key]
 
 
@@ -144,7 +168,7 @@ def to_json(table: Table3) -> str:
     their trials and summary) and ``notes``.
     """
     settings = asdict(table.settings) | {
-        "trunks": {sizes.name: asdict(sizes) for sizes in table.settings.trunks},
+        "trunks": {sizes.kind: asdict(sizes) for sizes in table.settings.trunks},
     }
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -175,7 +199,7 @@ def to_markdown(table: Table3) -> str:
     parts += _markdown_table(head, [_finding_cells(finding) for finding in table.findings])
     for sizes, tasks, rows in table.sections():
         data = ", ".join(f"{key} {value}" for key, value in asdict(sizes).items())
-        parts += ["", f"## {sizes.name}, T = {tasks}", "", f"{data}.", ""]
+        parts += ["", f"## {sizes.kind}, T = {tasks}", "", f"{data}.", ""]
         columns = ["method", "executed", "printed", "forward", "heads", "last shared layer"]
         columns += ["trunk", "FLOPs", "extra MFLOPs", "wall (quartiles)"]
         parts += _markdown_table(columns, [_row_cells(row) for row in rows])

@@ -58,7 +58,7 @@ def print_table3(table: Table3, out: Path) -> None:
 
 
 def _heading(sizes: TrunkSizes, tasks: int) -> Text:
-    text = Text(f"\n{sizes.name}, T = {tasks}", style="bold")
+    text = Text(f"\n{sizes.kind}, T = {tasks}", style="bold")
     data = ", ".join(f"{key} {value}" for key, value in asdict(sizes).items())
     return text.append(f"  {data}\n", style="not bold dim")
 

@@ -1,15 +1,16 @@
 """The command line of the experiments: exit status, messages and files."""
 
-import functools
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from experiments.__main__ import main
+from experiments.configuration import load, preset_path, presets
 from experiments.tables import table3
 from tests.experiments.tables.helpers import TRUNKS
 
@@ -24,9 +25,12 @@ def no_terminal(monkeypatch):
 
 
 @pytest.fixture
-def small(monkeypatch):
-    """The table on a small model."""
-    monkeypatch.setattr(table3, "Settings", functools.partial(table3.Settings, trunks=TRUNKS[:1]))
+def small(tmp_path):
+    """A preset with a small model."""
+    path = tmp_path / "small.yaml"
+    trunk = json.dumps(asdict(TRUNKS[0]))
+    path.write_text(f"tasks: [3, 4]\nrepeats: 2\ntrunks: [{trunk}]\n", encoding="utf-8")
+    return str(path)
 
 
 @pytest.fixture
@@ -49,10 +53,10 @@ def refusal(capsys, *arguments):
     return captured.err
 
 
-@pytest.mark.usefixtures("small")
-def test_a_run_leaves_both_files_and_says_where(tmp_path, capsys):
+def test_a_run_leaves_both_files_and_says_where(tmp_path, capsys, small):
     out = tmp_path / "not" / "yet"
-    arguments = ["table3", "--tasks", "2", "3", "2", "--repeats", "1", "--seed", "4"]
+    arguments = ["table3", "--preset", small, "--tasks", "2", "3", "2", "--repeats", "1"]
+    arguments += ["--seed", "4"]
     assert main([*arguments, "--out", str(out)]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -93,6 +97,43 @@ def test_no_command_is_refused(capsys):
     assert "usage: python -m experiments" in refusal(capsys)
 
 
+def test_a_preset_says_what_is_not_typed(tmp_path, small, monkeypatch):
+    seen = []
+
+    def stop(settings, *_):
+        seen.append(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(table3, "run", stop)
+    for more in ([], ["--repeats", "5", "--device", "cpu"]):
+        assert main(["table3", "--preset", small, "--out", str(tmp_path), *more]) == 130
+    assert [each.repeats for each in seen] == [2, 5]
+    assert {each.tasks for each in seen} == {(3, 4)}
+    assert {each.trunks for each in seen} == {TRUNKS[:1]}
+
+
+@pytest.mark.parametrize("name", presets("table3"))
+def test_presets_can_be_read(name):
+    assert load(table3.Preset, preset_path("table3", name)).trunks
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("trunks: []", "trunks"),
+        ("trunks: [{kind: MLP, wide: 3}]", "wide"),
+        ("trunks: [{kind: CNN}]", "CNN"),
+        ("trunks: [{kind: MLP}, {kind: MLP, width: 3}]", "of different kinds; found MLP, MLP"),
+        ("{trunks: [{kind: MLP}], tasks: [1]}", "tasks"),
+    ],
+)
+def test_bad_presets_are_refused(tmp_path, capsys, content, message):
+    path = tmp_path / "own.yaml"
+    path.write_text(content, encoding="utf-8")
+    assert message in refusal(capsys, "table3", "--preset", str(path))
+
+
 @pytest.mark.usefixtures("no_work")
 def test_a_device_that_is_not_there_is_refused(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -131,6 +172,7 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing)
 from experiments.__main__ import main
+from experiments.configuration import load, preset_path, presets
 sys.exit(main(["table3", "--out", sys.argv[1]]))
 """
     command = [sys.executable, "-c", program, str(tmp_path)]

@@ -130,7 +130,7 @@ def measure(
     base_flops = counted[0][1]
     return [
         Row(
-            trunk=sizes.name,
+            trunk=sizes.kind,
             tasks=num_tasks,
             balancer=method.balancer,
             execution=method.execution,

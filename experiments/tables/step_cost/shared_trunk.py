@@ -1,21 +1,28 @@
 """Models with one shared trunk and a head a task, on generated data, to measure steps on."""
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
+
+from experiments.configuration import strict
 
 __all__ = ["Batch", "MLPTrunk", "SharedTrunk", "TransformerTrunk", "TrunkSizes", "generate"]
 
 
-@dataclass(frozen=True)
+Positive = Annotated[int, Field(ge=1)]
+
+
+@dataclass(config=strict, kw_only=True)
 class MLPTrunk:
     """A trunk of linear layers and ReLU.
 
     Attributes:
+        kind: tells it from others, in presets and tables.
         batch: examples a step.
         inputs: numbers an example.
         width: outputs of every layer.
@@ -23,12 +30,12 @@ class MLPTrunk:
         classes: outputs of every head, a linear layer.
     """
 
-    name = "MLP"
-    batch: int = 128
-    inputs: int = 256
-    width: int = 256
-    depth: int = 4
-    classes: int = 32
+    kind: Literal["MLP"] = "MLP"
+    batch: Positive = 128
+    inputs: Positive = 256
+    width: Positive = 256
+    depth: Positive = 4
+    classes: Positive = 32
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,11 +50,12 @@ class MLPTrunk:
         return nn.Sequential(*parts), layers[0], layers[-1]
 
 
-@dataclass(frozen=True)
+@dataclass(config=strict, kw_only=True)
 class TransformerTrunk:
     """A trunk of pre-norm transformer blocks; its heads predict at every token.
 
     Attributes:
+        kind: tells it from others, in presets and tables.
         batch: sequences a step.
         length: tokens a sequence.
         inputs: numbers a token, embedded by a linear layer.
@@ -57,14 +65,14 @@ class TransformerTrunk:
         classes: outputs of every task's head, a linear layer.
     """
 
-    name = "transformer"
-    batch: int = 4
-    length: int = 32
-    inputs: int = 64
-    width: int = 128
-    heads: int = 4
-    depth: int = 3
-    classes: int = 32
+    kind: Literal["transformer"] = "transformer"
+    batch: Positive = 4
+    length: Positive = 32
+    inputs: Positive = 64
+    width: Positive = 128
+    heads: Positive = 4
+    depth: Positive = 3
+    classes: Positive = 32
 
     @property
     def shape(self) -> tuple[int, ...]:

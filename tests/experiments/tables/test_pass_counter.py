@@ -70,7 +70,7 @@ PROGRAMS = [
 ]
 
 
-@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.name)
+@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.kind)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_passes_are_counted(program, sizes):
     model, batch = generate(sizes, T, 0, CPU)
@@ -106,7 +106,7 @@ def test_a_backward_pass_after_the_context_is_not_counted():
     assert (counter.passes.last_shared, counter.passes.trunk) == (0, 0)
 
 
-@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.name)
+@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.kind)
 def test_counting_leaves_gradients_as_they_are(sizes):
     model, batch = generate(sizes, T, 0, CPU)
     together(model, batch)

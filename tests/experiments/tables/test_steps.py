@@ -49,7 +49,7 @@ def test_no_two_methods_share_a_name():
 
 
 @pytest.mark.parametrize("tasks", TASKS)
-@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.name)
+@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.kind)
 @pytest.mark.parametrize("name", LOSSES_ONLY)
 def test_balancers_that_look_at_losses_cost_one_ordinary_step(name, sizes, tasks):
     passes, flops = counted(found(name, "one pass"), sizes, tasks)
@@ -74,7 +74,7 @@ def test_losses_in_a_pass_of_their_own_cost_one_forward_pass_more(name, tasks):
 
 
 @pytest.mark.parametrize("tasks", TASKS)
-@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.name)
+@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.kind)
 @pytest.mark.parametrize("name", ["average", "uncertainty", "dwa", "minimax"])
 def test_a_backward_pass_a_task_is_counted_t_times(name, sizes, tasks):
     passes, _ = counted(found(name, "task by task"), sizes, tasks)
@@ -90,7 +90,7 @@ def test_flops_of_a_backward_pass_a_task_are_those_by_hand(tasks):
 
 
 @pytest.mark.parametrize("tasks", TASKS)
-@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.name)
+@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.kind)
 def test_norms_by_t_calls_visit_the_last_shared_layer_t_times_more(sizes, tasks):
     passes, _ = counted(found("gradnorm", "gradient norms", "layer"), sizes, tasks)
     assert passes == Passes(forward=1, heads=2 * tasks, last_shared=tasks + 1, trunk=1)
@@ -107,7 +107,7 @@ def test_our_gradnorm_takes_one_backward_pass_of_the_trunk(tasks):
 
 
 @pytest.mark.parametrize("tasks", TASKS)
-@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.name)
+@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.kind)
 def test_jacobian_methods_take_t_passes_of_the_trunk(sizes, tasks):
     passes, _ = counted(found("MGDA", "Jacobian", "torchjd"), sizes, tasks)
     assert passes == Passes(forward=1, heads=tasks, last_shared=tasks, trunk=tasks)
@@ -143,7 +143,7 @@ def gradients(method, sizes, num_tasks, num_steps=2):
     return [p.grad for p in model.parameters()], model
 
 
-@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.name)
+@pytest.mark.parametrize("sizes", TRUNKS, ids=lambda sizes: sizes.kind)
 @pytest.mark.parametrize("name", ["average", "uncertainty", "dwa", "gradnorm", "minimax"])
 def test_every_execution_of_a_method_takes_the_same_step(name, sizes):
     expected, _ = gradients(found(name, "one pass"), sizes, 3)

@@ -38,7 +38,7 @@ def test_there_is_a_row_for_every_method_and_setting(measured):
         assert [(r.balancer, r.execution, r.variant) for r in rows] == [
             (m.balancer, m.execution, m.variant) for m in steps.methods()
         ]
-        assert {(r.trunk, r.tasks) for r in rows} == {(sizes.name, tasks)}
+        assert {(r.trunk, r.tasks) for r in rows} == {(sizes.kind, tasks)}
     assert len(measured.rows) == 4 * len(steps.methods())
 
 
@@ -70,7 +70,7 @@ def test_the_same_settings_count_the_same_and_threads_are_as_before(measured):
     again = table3.run(settings, COMMAND, lambda: ticks.append(torch.get_num_threads()))
     assert torch.get_num_threads() == 2
     assert ticks == [1, 1]  # told after the round of each number of tasks
-    before = [r for r in measured.rows if r.trunk == TRUNKS[1].name]
+    before = [r for r in measured.rows if r.trunk == TRUNKS[1].kind]
     assert [(r.passes, r.flops) for r in again.rows] == [(r.passes, r.flops) for r in before]
 
 
