@@ -91,8 +91,8 @@ class Control:
     features: Positive = 7
     """Principal components, of variance 1; a constant is added. The encoder's last normalisation
     takes one dimension of `network.hidden`."""
-    radius: Rate = 10.0
-    """Of the ball around 0, in the Frobenius norm, in which the head is sought."""
+    ridge: Rate = 0.01
+    """λ of λ/2 ‖W‖², which is added to every risk: else some task could be without a minimum."""
     steps: Positive = 4000
     """K of Theorem 3.1."""
 

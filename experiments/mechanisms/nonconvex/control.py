@@ -22,32 +22,35 @@ Ints = NDArray[np.int64]
 
 
 class HeadTasks(Problem):
-    """Risks of a linear classifier W ``[p, C]`` in the ball of a radius around 0, started at 0.
+    """Regularised risks of a linear classifier W ``[p, C]``, started at 0.
+
+    The domain is the ball that has to contain the minimax point: λ/2 ‖W*‖² ≤ F(W*) ≤ F(0) = log C.
 
     Args:
         inputs: ``[n, p]``, with a constant if there should be a bias.
         classes: ``[n]`` in 0 … C−1.
         tasks: ``[n]`` in 0 … T−1; each occurs.
-        radius: of the ball, Frobenius norm.
+        ridge: λ.
     """
 
-    def __init__(self, inputs: Floats, classes: Ints, tasks: Ints, radius: float) -> None:
-        self.inputs, self.classes, self.tasks, self.radius = inputs, classes, tasks, radius
+    def __init__(self, inputs: Floats, classes: Ints, tasks: Ints, ridge: float) -> None:
+        self.inputs, self.classes, self.tasks, self.ridge = inputs, classes, tasks, ridge
         self.num_tasks, self.num_classes = int(tasks.max()) + 1, int(classes.max()) + 1
+        self.radius = math.sqrt(2 * math.log(self.num_classes) / ridge)
         members = tasks[None, :] == np.arange(self.num_tasks)[:, None]
         self.averages: Floats = members / members.sum(axis=1, keepdims=True)
-        """``[T, n]``: risks are these times the losses of the examples."""
+        """``[T, n]``: cross-entropies of the tasks are these times those of the examples."""
         self._inputs, self._classes = torch.from_numpy(inputs), torch.from_numpy(classes)
         self._averages = torch.from_numpy(self.averages)
         self.head = torch.zeros(inputs.shape[1], self.num_classes, dtype=torch.float64)
         self.parameters = [self.head.requires_grad_()]
 
     def risks(self) -> Tensor:
-        """Mean cross-entropy ``[T]`` of each task, nats."""
+        """Mean cross-entropy ``[T]`` of each task with the ridge, nats."""
         losses = torch.nn.functional.cross_entropy(
             self._inputs @ self.head, self._classes, reduction="none"
         )
-        return self._averages @ losses
+        return self._averages @ losses + self.ridge / 2 * self.head.square().sum()
 
     @torch.no_grad()
     def project(self) -> None:
@@ -56,24 +59,19 @@ class HeadTasks(Problem):
         if norm > self.radius:
             self.head.mul_(self.radius / norm)
 
-    def normal(self) -> Tensor | None:
-        """Unit outward normal ``[p · C]`` of the ball, on its sphere; else None."""
-        head = self.head.detach().flatten()
-        norm = float(head.norm())
-        return head / norm if norm >= self.radius * (1 - 1e-9) else None
-
     @property
     def lipschitz(self) -> float:
-        """L' of every risk, anywhere: the gradient of a loss is x (p − y)ᵀ, and ‖p − y‖ ≤ √2."""
+        """L' in the ball: cross-entropy has gradient x (p − y)ᵀ with ‖p − y‖ ≤ √2, the ridge λW."""
         norms = np.linalg.norm(self.inputs, axis=1)
-        return float(math.sqrt(2) * (self.averages @ norms).max())
+        return float(math.sqrt(2) * (self.averages @ norms).max() + self.ridge * self.radius)
 
     @property
     def loss_bound(self) -> float:
-        """B in the ball: logits of two classes differ by at most √2 · radius · ‖x‖."""
+        """B in the ball: logits of two classes differ by at most √2 ‖W‖ ‖x‖."""
         norms = np.linalg.norm(self.inputs, axis=1)
         differences = math.sqrt(2) * self.radius * norms
-        return float((self.averages @ np.log1p((self.num_classes - 1) * np.exp(differences))).max())
+        losses = np.logaddexp(0, math.log(self.num_classes - 1) + differences)
+        return float((self.averages @ losses).max() + self.ridge / 2 * self.radius**2)
 
 
 def head_tasks(
@@ -108,7 +106,7 @@ def head_tasks(
         chosen.append(found[: control.examples_per_task])
     rows = np.concatenate(chosen)
     inputs = _whitened(states.numpy()[rows], control.features)
-    return HeadTasks(inputs, np.searchsorted(outputs, labels[rows]), groups[rows], control.radius)
+    return HeadTasks(inputs, np.searchsorted(outputs, labels[rows]), groups[rows], control.ridge)
 
 
 def _frequent(labels: Ints, groups: Ints, num_tasks: int, count: int) -> Ints:

@@ -107,6 +107,8 @@ def descend(problem: Problem, alpha: Floats, recipe: Recipe) -> Trace:
     dear = set(points(recipe.steps, recipe.gradient_points))
     for step in range(recipe.steps + 1):
         sharp = float(alpha[min(step, recipe.steps - 1)])
+        if recipe.averaging and step in cheap:  # before there is a graph of the parameters
+            trace.averaged_worst.append(_worst_at(problem, total / max(1, step), step))
         risks = problem.risks()
         if not torch.isfinite(risks).all():
             raise ConfigurationError(
@@ -118,8 +120,6 @@ def descend(problem: Problem, alpha: Floats, recipe: Recipe) -> Trace:
             _record_gradients(trace, step, problem, risks, weights, recipe.active)
         if step in cheap:
             _record(trace, step, problem, risks, sharp)
-            if recipe.averaging:
-                trace.averaged_worst.append(_worst_at(problem, total / max(1, step), step))
         if step == recipe.steps:
             break
         if recipe.averaging:
@@ -152,7 +152,7 @@ def _record_gradients(
     trace.gradient_steps.append(step)
     trace.gradient_norm.append(weighted_norm(products, weights.numpy()))
     trace.clarke.append(clarke_distance(products, risks.detach().numpy(), active)[0])
-    trace.steepest.append(float(np.sqrt(np.diag(products)[: len(risks)].max())))
+    trace.steepest.append(float(np.sqrt(np.diag(products).max())))
 
 
 def _worst_at(problem: Problem, point: Tensor, step: int) -> float:

@@ -52,10 +52,6 @@ class Problem(ABC):
     def project(self) -> None:  # noqa: B027, there is nothing to do without a domain
         """Put the parameters at the nearest point of the domain, which here is everything."""
 
-    def normal(self) -> Tensor | None:
-        """Unit outward normal ``[n]`` of the domain, where the parameters are at its boundary."""
-        return None
-
 
 def task_gradients(problem: Problem, risks: Tensor) -> Tensor:
     """Gradients of every task ``[T, n]``, by a backward pass each.
@@ -74,16 +70,13 @@ def task_gradients(problem: Problem, risks: Tensor) -> Tensor:
 
 
 def gram(problem: Problem, risks: Tensor) -> Floats:
-    """Inner products of task gradients ``[T, T]``; at the boundary ``[T+1, T+1]``, normal last.
+    """Inner products ``[T, T]`` of task gradients.
 
     Args:
         problem: at the point.
         risks: ``[T]``, with graph, which is kept.
     """
     rows = task_gradients(problem, risks)
-    normal = problem.normal()
-    if normal is not None:
-        rows = torch.cat([rows, normal[None]])
     found: Floats = (rows @ rows.T).numpy()
     return found
 

@@ -2,9 +2,7 @@ r"""How far a point is from stationary, from inner products of the task gradient
 
 Of the smoothed risk, :math:`\|\nabla F_\alpha\| = \|\sum_t w_t \nabla f_t\|` with the weights of
 Eq. (7). Of the maximum, the distance of 0 from its :math:`\epsilon`-subdifferential in the sense of
-Clarke, :math:`\operatorname{conv}\{\nabla f_t : f_t \ge \max f - \epsilon\}`. At the boundary of
-the domain the normal cone, the ray of an outward normal, is added to both: there a gradient may
-point inwards.
+Clarke, :math:`\operatorname{conv}\{\nabla f_t : f_t \ge \max f - \epsilon\}`.
 """
 
 import cvxpy as cp
@@ -22,24 +20,20 @@ TOLERANCES = {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12}
 
 
 def weighted_norm(gram: Floats, weights: Floats) -> float:
-    """Norm of a weighted sum of gradients; at the boundary, its distance from inward normals.
+    """Norm of a weighted sum of gradients.
 
     Args:
-        gram: inner products ``[T, T]`` of the gradients, or ``[T+1, T+1]`` with a unit normal.
+        gram: ``[T, T]`` inner products of the gradients.
         weights: ``[T]``.
     """
-    tasks = len(weights)
-    squared = float(weights @ gram[:tasks, :tasks] @ weights)
-    if len(gram) > tasks:
-        squared -= min(0.0, float(weights @ gram[:tasks, tasks])) ** 2
-    return float(np.sqrt(max(0.0, squared)))
+    return float(np.sqrt(max(0.0, float(weights @ gram @ weights))))
 
 
 def clarke_distance(gram: Floats, risks: Floats, active: float) -> tuple[float, Floats]:
     """Norm of the smallest convex combination of the gradients of nearly worst tasks.
 
     Args:
-        gram: as in `weighted_norm`.
+        gram: ``[T, T]`` inner products of the gradients.
         risks: ``[T]``.
         active: tasks whose risk is at least the largest less this take part.
 
@@ -53,22 +47,17 @@ def clarke_distance(gram: Floats, risks: Floats, active: float) -> tuple[float, 
         raise ConfigurationError(
             "gradients should be finite; training diverged: lower `network.learning_rate`"
         )
-    tasks = len(risks)
     chosen = np.flatnonzero(risks >= risks.max() - active)
-    weights = np.zeros(tasks)
+    weights = np.zeros(len(risks))
     scale = float(np.diag(gram)[chosen].max())
     if len(chosen) == 1 or scale == 0:
         weights[chosen[0]] = 1.0
         return weighted_norm(gram, weights), weights
-    rows = np.concatenate([chosen, np.arange(tasks, len(gram))])
-    units = np.where(rows < tasks, np.sqrt(scale), 1.0)
-    values, vectors = np.linalg.eigh(gram[np.ix_(rows, rows)] / np.outer(units, units))
+    values, vectors = np.linalg.eigh(gram[np.ix_(chosen, chosen)] / scale)
     root = np.sqrt(np.clip(values, 0, None))[:, None] * vectors.T
-    combination = cp.Variable(len(rows), nonneg=True)
-    on_simplex = cp.sum(combination[: len(chosen)]) == 1
-    cp.Problem(cp.Minimize(cp.sum_squares(root @ combination)), [on_simplex]).solve(
-        solver=cp.CLARABEL, **TOLERANCES
-    )
-    found = np.clip(combination.value[: len(chosen)], 0, None)
+    simplex = cp.Variable(len(chosen), nonneg=True)
+    smallest = cp.Problem(cp.Minimize(cp.sum_squares(root @ simplex)), [cp.sum(simplex) == 1])
+    smallest.solve(solver=cp.CLARABEL, **TOLERANCES)
+    found = np.clip(simplex.value, 0, None)
     weights[chosen] = found / found.sum()
     return weighted_norm(gram, weights), weights

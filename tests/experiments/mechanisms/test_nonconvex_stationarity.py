@@ -75,33 +75,6 @@ def test_only_nearly_worst_tasks_take_part():
     assert alone == pytest.approx(1)
 
 
-@settings(max_examples=15)
-@given(seeds)
-def test_at_the_boundary_an_inward_descent_direction_is_none(seed):
-    # Brute force over the multiplier of the normal, on top of a grid over the simplex.
-    rng = np.random.default_rng(seed)
-    gradients, normal = rng.normal(size=(2, 3)), rng.normal(size=3)
-    normal /= np.linalg.norm(normal)
-    rows = np.vstack([gradients, normal])
-    shares = np.linspace(0, 1, 401)
-    mixed = shares[:, None] * gradients[0] + (1 - shares[:, None]) * gradients[1]
-    multipliers = np.linspace(0, 6, 601)
-    norms = np.linalg.norm(mixed[:, None] + multipliers[:, None] * normal, axis=-1)
-    found, weights = clarke_distance(rows @ rows.T, np.zeros(2), active=0.1)
-    assert found == pytest.approx(norms.min(), abs=0.03)
-    along = np.linalg.norm((weights @ gradients) + multipliers[:, None] * normal, axis=-1)
-    assert weighted_norm(rows @ rows.T, weights) == pytest.approx(along.min(), abs=0.03)
-
-
-def test_a_head_on_the_sphere_has_a_normal_and_one_inside_has_none():
-    inside, outside = at_a_random_point(0, size=1.9), at_a_random_point(0, size=2.5)
-    assert inside.normal() is None
-    outside.project()
-    assert float(outside.head.detach().norm()) == pytest.approx(2)
-    assert gram(outside, outside.risks()).shape == (4, 4)
-    assert float(outside.normal() @ outside.head.detach().flatten()) == pytest.approx(2)
-
-
 def test_gradients_that_are_not_finite_are_refused():
     with pytest.raises(ConfigurationError, match=r"finite.*learning_rate"):
         clarke_distance(np.full((2, 2), math.nan), np.zeros(2), active=0.1)
