@@ -5,27 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from taskrobust._command_line import writable_directory
 from taskrobust._files import write_atomically
 
-__all__ = ["Page", "StudyCommands"]
+if TYPE_CHECKING:
+    from experiments.page import Page
+
+__all__ = ["StudyCommands"]
 
 Run = Callable[[Any, argparse.Namespace, argparse.ArgumentParser], int]
 """What a command does with a study: to an exit status."""
-
-
-class Page(Protocol):
-    """Tables of finished runs."""
-
-    @property
-    def tables(self) -> tuple[Any, ...]:
-        """For the terminal, of rich."""
-
-    @property
-    def markdown(self) -> str:
-        """The same with configuration, commands and versions."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class StudyCommands:
         return parser
 
     def add_summary(
-        self, commands: Any, summarise: Callable[[Path, Path], Page], note: str = ""
+        self, commands: Any, summarise: Callable[[Path, Path], "Page"], note: str = ""
     ) -> None:
         """The command that puts all tables of finished runs on one page.
 
@@ -122,7 +113,7 @@ class StudyCommands:
 
 def _summary(
     parser: argparse.ArgumentParser,
-    summarise: Callable[[Path, Path], Page],
+    summarise: Callable[[Path, Path], "Page"],
     note: str,
     options: argparse.Namespace,
     command: str,  # noqa: ARG001

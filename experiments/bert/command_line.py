@@ -5,12 +5,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.study_commands import Page, StudyCommands
+from experiments.study_commands import StudyCommands
 from taskrobust._command_line import seed, writable_directory
 from taskrobust._files import write_atomically
 
 if TYPE_CHECKING:
     from experiments.bert.configuration import BertStudy
+    from experiments.page import Page
 
 __all__ = ["add_bert"]
 
@@ -127,7 +128,7 @@ def _finetune(
     return 0
 
 
-def _summarise(pretrained: Path, finetuned: Path) -> Page:
+def _summarise(pretrained: Path, finetuned: Path) -> "Page":
     from experiments.bert.summary import summarise
 
     return summarise(pretrained, finetuned)

@@ -1,11 +1,8 @@
 """All that finished runs found, on one page: for the terminal and as ``summary.md``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
 
 from experiments.bert import results
 from experiments.bert.aggregates import AGGREGATES, FEW
@@ -16,27 +13,18 @@ from experiments.bert.glue.origin import collect as collect_fine_tuned
 from experiments.bert.results import REFERENCE, arm_order
 from experiments.bert.tags import TASKS
 from experiments.comparable import check_comparable
+from experiments.page import Page
 from experiments.provenance import how_it_was_run
 from experiments.records import RecordError, collect, require, run_folder
 
-__all__ = ["Summary", "difference_rows", "summarise"]
+__all__ = ["difference_rows", "summarise"]
 
 SPLITS = ("valid", "test")
 _PROVENANCE = ("command", "date", "versions")
 _TITLES = {**{name: name for name in TASKS}, **AGGREGATES}
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Tables of a study."""
-
-    tables: tuple[Table, ...]
-    """For the terminal."""
-    markdown: str
-    """The same with configuration, commands and versions."""
-
-
-def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
+def summarise(pretrained: Path, finetuned: Path | None = None) -> Page:
     """Everything found below two folders.
 
     Args:
@@ -77,7 +65,7 @@ def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
         tables.append(glue.table(made_rows, "GLUE, dev (× 100)"))
         text += ["## GLUE, dev (× 100)", "", glue.markdown(made_rows), *notes(tuned), ""]
     text += ["## How it was run", "", *how_it_was_run(runs, tuned)]
-    return Summary(tuple(tables), "\n".join(text))
+    return Page(tuple(tables), "\n".join(text))
 
 
 _NOTES = f"""\

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.mae.label.command_line import add_label
-from experiments.study_commands import Page, StudyCommands
+from experiments.study_commands import StudyCommands
 from taskrobust._command_line import seed, writable_directory
 from taskrobust._files import write_atomically
 
 if TYPE_CHECKING:
     from experiments.mae.study import MaeStudy
+    from experiments.page import Page
 
 __all__ = ["add_mae"]
 
@@ -145,7 +146,7 @@ def _finetune(
     return 0
 
 
-def _summarise(pretrained: Path, finetuned: Path) -> Page:
+def _summarise(pretrained: Path, finetuned: Path) -> "Page":
     from experiments.mae.summary import summarise
 
     return summarise(pretrained, finetuned)

@@ -1,22 +1,21 @@
 """All that finished runs found, on one page: for the terminal and as ``summary.md``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from rich.table import Table
 
 from experiments.comparable import check_comparable
 from experiments.mae import results
 from experiments.mae.downstream import results as downstream
 from experiments.mae.downstream.configuration import TaskName
 from experiments.mae.held_out import HELD_OUT_RISKS, TaskRisks, differences
+from experiments.page import Page
 from experiments.provenance import how_it_was_run
 from experiments.records import RESULT, RecordError, collect, read, require, run_folder
 
-__all__ = ["Summary", "summarise"]
+__all__ = ["summarise"]
 
 REFERENCE = "average"
 """The arm that the others are compared with: Eq. (4), the paper's None."""
@@ -28,17 +27,7 @@ TITLES: dict[TaskName, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Tables of a study."""
-
-    tables: tuple[Table, ...]
-    """For the terminal."""
-    markdown: str
-    """The same with configuration, commands and versions."""
-
-
-def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
+def summarise(pretrained: Path, finetuned: Path | None = None) -> Page:
     """Everything found below two folders.
 
     Args:
@@ -82,7 +71,7 @@ def summarise(pretrained: Path, finetuned: Path | None = None) -> Summary:
         tables.append(downstream.table(task, rows, title))
         text += ["", f"## {title}", "", downstream.markdown(task, rows)]
     text += ["## How it was run", "", *how_it_was_run(runs, tuned)]
-    return Summary(tuple(tables), "\n".join(text))
+    return Page(tuple(tables), "\n".join(text))
 
 
 _NOTES = """\
