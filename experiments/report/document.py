@@ -28,7 +28,7 @@ TITLE = "Task-robust pre-training: what holds"
 _INTRODUCTION = """\
 *Task-Robust Pre-Training for Worst-Case Downstream Adaptation* \
 ([arXiv 2306.12070](https://arxiv.org/abs/2306.12070)) pre-trains on the worst of several upstream \
-tasks instead of their average. This page says which of its claims held when they were checked, and \
+tasks instead of their average. This page says which of its claims held when they were checked; \
 every number links to its record."""
 
 PICTURES = "pictures"

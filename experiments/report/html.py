@@ -82,11 +82,13 @@ def _name_headings(tokens: Sequence[Token]) -> Iterator[_Heading]:
     for token, inside in pairwise(tokens):
         if token.type == "heading_open":
             text = "".join(each.content for each in inside.children or ())
-            name = anchor(text)
-            count = used.get(name, 0)
-            used[name] = count + 1
-            token.attrSet("id", f"{name}-{count}" if count else name)
-            yield _Heading(int(token.tag[1]), text, str(token.attrs["id"]))
+            first = name = anchor(text)
+            while name in used:
+                used[first] += 1
+                name = f"{first}-{used[first]}"
+            used[name] = 0
+            token.attrSet("id", name)
+            yield _Heading(int(token.tag[1]), text, name)
 
 
 def _inline_pictures(tokens: Sequence[Token], base: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 from experiments.report.text import Links
 
@@ -31,9 +32,10 @@ def page_section(path: Path, links: Links, picture: Callable[[Path], str], down:
         mark, text, target = match.groups()
         if _ELSEWHERE.match(target):
             return match.group()
-        file = path.parent / target
+        address, hash_, place = target.partition("#")
+        file = path.parent / unquote(address)
         address = picture(file) if mark and file.is_file() else links.to(file)
-        return f"{mark}[{text}]({address})"
+        return f"{mark}[{text}]({address}{hash_}{place})"
 
     def lower(match: re.Match[str]) -> str:
         return "#" * min(6, len(match.group()) + down)

@@ -10,7 +10,7 @@ from experiments.report.summary import headline, table_sentences
 from experiments.report.text import Links
 from taskrobust._files import write_atomically
 
-__all__ = ["END", "START", "update_readme", "with_section"]
+__all__ = ["END", "START", "section", "update_readme", "with_section"]
 
 START, END = "<!-- results -->", "<!-- /results -->"
 
