@@ -40,6 +40,8 @@ def test_groups_have_equal_mass_up_to_the_heaviest_type(found, num_groups):
     mass = np.bincount(groups, weights=counts, minlength=num_groups)
     assert len(mass) == num_groups
     assert np.abs(mass - sum(counts) / num_groups).max() <= max(counts) + 1e-9
+    edges = np.cumsum(mass) - sum(counts) * np.arange(1, num_groups + 1) / num_groups
+    assert np.abs(edges).max() <= max(counts) / 2 + 1e-9
 
 
 @given(types, st.integers(1, 9))
