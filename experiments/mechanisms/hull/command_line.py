@@ -112,7 +112,7 @@ def run(options: argparse.Namespace, command: str) -> int:
     thetas = measured(encoders, out, say, command=command)
     result = analyse(thetas, encoders[-1].configuration, command)
     for table in page.tables(result):
-        console.print(table.rich())
+        console.print(table.rich(console.width))
     for note in page.NOTES:
         console.print(note, style="dim", highlight=False)
     text = json.dumps(result.to_data(), indent=1, ensure_ascii=False, allow_nan=False)

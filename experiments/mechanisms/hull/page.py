@@ -14,8 +14,8 @@ from experiments.mechanisms.hull.thetas import GROUPS, Group
 __all__ = ["NOTES", "Table", "markdown", "tables"]
 
 KINDS = {
-    "upstream": "task, on the others",
-    "related": "pre-training, no task",
+    "upstream": "task on the others",
+    "related": "other risk",
     "downstream": "downstream",
     "random": "control",
 }
@@ -30,7 +30,8 @@ _HALVES = """\
 Halves: cosine of the gradients of two halves of the held-out examples; far below 1, sampling noise
 rules the residual. Noise: what the difference of the halves leaves of the cone's residual.
 Corrected: that residual from products of different halves, in which noise cancels (it can leave
-[0, 1]); – where the halves do not agree."""
+[0, 1]); – where the halves do not agree. Its λ is fitted to noisy gradients of the tasks, so that
+it is an upper bound."""
 _PLANTED = f"""\
 {PLANTED}: a risk in the hull by construction, on half of the examples, fitted by the tasks on the
 others; its residual is sampling noise alone."""
@@ -38,6 +39,10 @@ _LOCAL = """\
 All is local: gradients agree or not at these encoders, to first order, with the heads as they are.
 A downstream head is fitted on the frozen encoder, on training examples; heads of pre-training are
 those it left."""
+_LESS = ("noise", "span", "cosine", "λ")
+"""Columns that narrow terminals have no room for."""
+_WIDE = 130
+"""Columns of a terminal that has."""
 NOTES = tuple(note.replace("\n", " ") for note in (_RESIDUAL, _HALVES, _PLANTED, _LOCAL))
 """How the tables are to be read."""
 
@@ -50,15 +55,16 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
-    def rich(self) -> RichTable:
-        """For the terminal."""
-        table = RichTable(
-            title=self.title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
-        )
-        for number, name in enumerate(self.head):
-            table.add_column(name, justify="left" if number < 2 else "right")
+    def rich(self, width: int) -> RichTable:
+        """For a terminal of so many columns; in narrow ones `_LESS` is left to the page."""
+        table = RichTable(title=self.title, title_justify="left", box=box.SIMPLE, pad_edge=False)
+        kept = [n for n, name in enumerate(self.head) if width >= _WIDE or name not in _LESS]
+        for number in kept:
+            table.add_column(
+                self.head[number], justify="left" if number < 2 else "right", no_wrap=number > 1
+            )
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(row[number] for number in kept))
         return table
 
     def markdown(self) -> str:
@@ -174,7 +180,7 @@ def _risks(result: Result) -> Table:
                 f"{theta.heads[name].start:.3f} → {theta.heads[name].end:.3f}"
                 for theta in result.thetas
             )
-            rows.append((name, "its head, on training data", *fitted))
+            rows.append((name, "its head, in training", *fitted))
     head = ("risk", "", *(theta.title for theta in result.thetas))
     return Table("Held-out risks", head, tuple(rows))
 
