@@ -36,6 +36,8 @@ class DataSet:
     """Where to get it, and in which form it is read."""
     examples: Positive | None = None
     """Training images, or words of text, so that the cost is known before it is there."""
+    classes: Positive | None = None
+    """Of images in class folders, for the same purpose."""
     gigabytes: Annotated[float, Field(gt=0)] | None = None
     """About, on disk (10⁹ bytes)."""
 

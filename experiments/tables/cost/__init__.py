@@ -1,0 +1,1 @@
+"""What a table would cost: training steps, operations, hours of GPUs, disk, and data sets."""

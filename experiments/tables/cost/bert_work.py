@@ -1,7 +1,7 @@
 """The training steps of Table 1: PoS-BERT in its phases, and the tasks of GLUE."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -37,24 +37,31 @@ def pretraining(maker: BertRuns, arm: str) -> list[Work]:
         arm: of the study.
     """
     study, found = maker.configuration, []
-    how = study.optimisation
+    how, names = study.optimisation, _names(maker.configuration, arm)
     ends = np.cumsum([phase.share for phase in study.phases]) * how.steps
     steps = np.diff(np.rint(ends).astype(int), prepend=0)
     for phase, count in zip(study.phases, steps, strict=True):
         prepared = _preparation(maker, phase.data or maker.table.reads[PRETRAIN])
-        predictions = phase.max_predictions or study.masking.max_predictions
-        flops, parameters = _pretraining_flops(study, arm, prepared, predictions)
-        length = prepared.sequence_length
-        units = how.batch_size * length
+        instance = _Instance(
+            study.model,
+            _vocabulary(prepared),
+            study.next_sentence,
+            len(names),
+            prepared.sequence_length,
+            phase.max_predictions or study.masking.max_predictions,
+        )
+        own = replace(study.arms[arm], reference=None)
+        balancer = arm_balancer(arm, own, names, instance.model(), Path(), 0)
+        more = instance.gradient_flops() if balancer.needs_task_gradients else 0
         found.append(
             Work(
-                f"at {length} pieces",
+                f"at {instance.length} pieces",
                 "tokens",
                 how.precision,
                 int(count),
-                units,
-                how.batch_size * flops,
-                parameters,
+                how.batch_size * instance.length,
+                how.batch_size * (instance.flops() + more),
+                sum(each.numel() for each in instance.model().parameters()),
             )
         )
     return found
@@ -106,27 +113,37 @@ def _examples(maker: BertRuns, task: str) -> int:
     return TASKS[task].rows["train"]
 
 
-def _pretraining_flops(
-    study: BertStudy, arm: str, prepared: Preparation, predictions: int
-) -> tuple[int, int]:
-    """FLOPs of an instance with the balancer of an arm, and parameters."""
-    names = task_names(
+def _names(study: BertStudy, arm: str) -> list[str]:
+    return task_names(
         study.arms[arm].grouping or study.grouping,
         other_is_task=study.other_is_task,
         next_sentence_is_task=study.next_sentence == "task",
     )
-    with torch.device("meta"):
-        options = {"next_sentence": study.next_sentence, "next_sentence_task": len(names) - 1}
-        config = bert_config(study.model, _vocabulary(prepared), **options)
-        model = PosBertForPreTraining(config)
-    balancer = arm_balancer(arm, replace(study.arms[arm], reference=None), names, model, Path(), 0)
-    tasks = len(names)
 
-    def sums() -> Tensor:
+
+@dataclass(frozen=True)
+class _Instance:
+    """One sentence pair through the model, without values."""
+
+    size: ModelSize
+    vocabulary: int
+    next_sentence: str
+    tasks: int
+    length: int
+    predictions: int
+
+    @cache  # noqa: B019 - a few models, which have no values
+    def model(self) -> PosBertForPreTraining:
+        options = {"next_sentence": self.next_sentence, "next_sentence_task": self.tasks - 1}
         with torch.device("meta"):
-            pieces = torch.zeros(1, prepared.sequence_length, dtype=torch.long)
-            masked = torch.zeros(1, predictions, dtype=torch.long)
-            outputs = model(
+            return PosBertForPreTraining(bert_config(self.size, self.vocabulary, **options))
+
+    def sums(self) -> Tensor:
+        """Losses ``[T]`` or, with an added one, ``[T + 1]``."""
+        with torch.device("meta"):
+            pieces = torch.zeros(1, self.length, dtype=torch.long)
+            masked = torch.zeros(1, self.predictions, dtype=torch.long)
+            outputs = self.model()(
                 pieces,
                 masked_positions=masked,
                 mlm_labels=masked,
@@ -134,13 +151,18 @@ def _pretraining_flops(
                 token_type_ids=pieces,
                 next_sentence_label=pieces[:, 0],
             )
-            return output_sums(outputs, tasks).sums
+            return output_sums(outputs, self.tasks).sums
 
-    flops = step_flops(lambda: sums().sum())
-    if balancer.needs_task_gradients:
-        shared = list(model.cls.predictions.transform.dense.parameters())
-        flops += gradient_flops(lambda: sums()[:tasks], shared)
-    return flops, sum(each.numel() for each in model.parameters())
+    @cache  # noqa: B019
+    def flops(self) -> int:
+        """Forward and backward."""
+        return step_flops(lambda: self.sums().sum())
+
+    @cache  # noqa: B019
+    def gradient_flops(self) -> int:
+        """What GradNorm adds."""
+        shared = list(self.model().cls.predictions.transform.dense.parameters())
+        return gradient_flops(lambda: self.sums()[: self.tasks], shared)
 
 
 @cache

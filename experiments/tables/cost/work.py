@@ -2,14 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 __all__ = ["Work", "gradient_flops", "step_flops"]
+
+
+Shape = list[int]
+
+
+def _convolution_backward(
+    grad: Shape, inputs: Shape, weight: Shape, *options: Any, **_: Any
+) -> int:
+    """As often the products of the forward pass as there are gradients, of inputs and of weights.
+
+    Torch's own formula takes no account of groups in that of the weights.
+    """
+    transposed, wanted = options[4], options[7]
+    forward = int(conv_flop_count(inputs, weight, grad, transposed=transposed))
+    return forward * sum(map(bool, wanted[:2]))
+
+
+_FORMULAS = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 @dataclass(frozen=True)
@@ -57,8 +75,8 @@ def step_flops(loss: Callable[[], Tensor]) -> int:
     Args:
         loss: the forward pass, of which a scalar is returned.
     """
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        loss().backward()
+    with sdpa_kernel(SDPBackend.MATH), _counter() as counter:
+        torch.autograd.backward(loss())
     return int(counter.get_total_flops())
 
 
@@ -74,7 +92,11 @@ def gradient_flops(losses: Callable[[], Tensor], shared: Sequence[Tensor]) -> in
     """
     with sdpa_kernel(SDPBackend.MATH):
         found = losses()
-        with FlopCounterMode(display=False) as counter:
+        with _counter() as counter:
             for loss in found:
                 torch.autograd.grad(loss, list(shared), retain_graph=True, allow_unused=True)
     return int(counter.get_total_flops())
+
+
+def _counter() -> FlopCounterMode:
+    return FlopCounterMode(display=False, custom_mapping=_FORMULAS)
