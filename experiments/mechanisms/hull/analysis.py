@@ -47,7 +47,7 @@ class GradientRow:
         noise: by constraint, share of the residual that the difference of the halves explains: what
             a risk in the hull would have as a residual.
         true: by constraint, residual from products of different halves, in which independent noise
-            cancels; None where the halves hardly agree. It is an upper bound, as the coefficients are
+            cancels; None where the halves hardly agree. An upper bound, as the coefficients are
             fitted to gradients with noise.
     """
 
