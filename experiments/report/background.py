@@ -40,7 +40,7 @@ def not_run_section(material: Material) -> str:
         if made.grid.missing()
     ]
     rows += [
-        [f"{each.table} --preset {each.name}", "all", _why(each.preset)]
+        [f"`{each.table} --preset {each.name}`", "all", _why(each.preset)]
         for each in material.not_run
     ]
     if not rows:
@@ -111,7 +111,7 @@ def _provenance(made: TableOf, folder: Path, links: Links) -> Iterator[str]:
         ["commits", joined(list(dict.fromkeys(_commit(record) for record in records)))],
         ["versions", "; ".join(plain(each) for each in _distinct_versions(records))],
     ]
-    yield from table(["", ""], rows, left=2)
+    yield from table(["", "of these records"], rows, left=2)
     yield ""
     for command in dict.fromkeys(str(record.get("command", "")) for record in records):
         yield f"    {command}"

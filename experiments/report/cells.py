@@ -1,6 +1,7 @@
 """Numbers of a table with links to what is behind them: cells, and the same seed by seed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.report.collect import TableOf
@@ -63,7 +64,7 @@ def _means(made: TableOf, linked: Callable[[GridRow, str], str]) -> Iterator[str
 
 
 def differences(made: TableOf, rows: list[GridRow]) -> Iterator[str]:
-    """Rows less the reference row, paired by seed, with intervals.
+    """Rows less the reference row, paired by seed, with intervals; a line a column of the table.
 
     Args:
         made: the table.
@@ -72,15 +73,15 @@ def differences(made: TableOf, rows: list[GridRow]) -> Iterator[str]:
     Yields:
         Lines of Markdown.
     """
-    grid = made.grid
     lines = []
-    for row in rows:
+    for column in made.grid.columns:
         cells = []
-        for column in grid.columns:
-            found = grid.difference(row, column)
-            cells.append(NOTHING if found is None else difference_text(column, found))
-        lines.append([row.name, *(_linked(made, row, cell) for cell in cells)])
-    yield from table(["", *(column.title for column in grid.columns)], lines)
+        for row in rows:
+            found = made.grid.difference(row, column)
+            text = NOTHING if found is None else difference_text(column, found)
+            cells.append(_linked(made, row, text))
+        lines.append([f"{column.title} ({column.metric})", *cells])
+    yield from table(["", *(row.name for row in rows)], lines)
 
 
 def seed_by_seed(made: TableOf, row: GridRow, links: Links) -> Iterator[str]:
@@ -94,42 +95,40 @@ def seed_by_seed(made: TableOf, row: GridRow, links: Links) -> Iterator[str]:
     Yields:
         Lines of Markdown.
     """
-    parts: dict[int, dict[str, Mapping[str, Any]]] = {}
+    parts: dict[int, dict[Key, Mapping[str, Any]]] = {}
     for key, record in made.grid.records.items():
         if key.arm == row.arm:
-            parts.setdefault(key.seed, {})[key.part] = record
+            parts.setdefault(key.seed, {})[key] = record
     seeds = sorted(parts)
     lines = []
     for column in made.grid.columns:
         cells = []
         for seed in seeds:
             value = row.values[column.title].get(seed)
-            shown = NOTHING if value is None else column.text(value)
-            behind = _behind(column, parts[seed]) if value is not None else []
-            keys = [_key(made, row, seed, part) for part in behind]
-            cells.append(_with_records(shown, made, keys, links))
+            if value is None:
+                cells.append(NOTHING)
+                continue
+            behind = [key for key, record in parts[seed].items() if _alone(column, key, record)]
+            paths = [made.store.path(key) for key in behind]
+            any_of_seed = made.store.path(next(iter(parts[seed])))
+            cells.append(_with_records(column.text(value), paths, any_of_seed.parent, links))
         lines.append([f"{column.title} ({column.metric})", *cells])
     yield from table(["", *(f"seed {seed}" for seed in seeds)], lines)
 
 
-def _behind(column: Column, parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Parts that a number is made of: those that give one alone, or all that were fine-tuned."""
-    alone = [part for part, record in parts.items() if column.value({part: record}) is not None]
-    return alone or [part for part, record in parts.items() if "task" in record]
+def _alone(column: Column, key: Key, record: Mapping[str, Any]) -> bool:
+    """Whether a record gives a number of the column by itself."""
+    return column.value({key.part: record}) is not None
 
 
-def _key(made: TableOf, row: GridRow, seed: int, part: str) -> Key:
-    return next(
-        key for key in made.grid.records if (key.arm, key.seed, key.part) == (row.arm, seed, part)
-    )
+def _with_records(shown: str, paths: Sequence[Path], folder: Path, links: Links) -> str:
+    """A number with its records: of one seed of fine-tuning, of several, or the folder of them all.
 
-
-def _with_records(shown: str, made: TableOf, keys: list[Key], links: Links) -> str:
-    """A number that is a link to its record; of several records, with a link to each behind it."""
-    paths = [made.store.path(key) for key in keys]
-    if len(paths) == 1:
-        return links.link(shown, paths[0])
-    each = (links.link(key.part, path) for key, path in zip(keys, paths, strict=True))
+    The last is an average over tasks, of which no record has the number by itself.
+    """
+    if len(paths) <= 1:
+        return links.link(shown, paths[0] if paths else folder)
+    each = (links.link(path.stem.rpartition("-")[2], path) for path in paths)
     return " ".join([shown, *each])
 
 

@@ -78,4 +78,4 @@ def _table(made: TableOf, links: Links) -> Iterator[str]:
     yield ""
     yield from plain_table(made)
     yield ""
-    yield " ".join(table_sentences(made))
+    yield from (f"- {each}" for each in table_sentences(made))

@@ -12,6 +12,13 @@ from experiments.tables.store import PRETRAIN
 
 __all__ = ["headline", "ledger_sentence", "not_run_sentence", "summary", "table_sentences"]
 
+_PRINTED = (Verdict.SUPPORTS, Verdict.CONTRADICTS)
+_NOT_PRINTED = (Verdict.BETTER, Verdict.WORSE)
+_WORST = {
+    Verdict.BETTER: f"is lower than that of {REFERENCE}",
+    Verdict.WORSE: f"is higher than that of {REFERENCE}",
+    Verdict.CANNOT_TELL: f"cannot be told from that of {REFERENCE}",
+}
 _SCALE = """\
 What is compared is the sign of a difference on a small model; the paper's numbers need its data \
 and its scale."""
@@ -30,11 +37,20 @@ def headline(material: Material) -> str:
     found = [each for made in tables for each in compare(made)]
     printed = [each for each in found if each.printed is not None]
     counts = Counter(each.verdict for each in printed)
-    return (
+    gains = (
         f"At the scale that was run, the signs of {several(len(printed), 'printed gain')} of "
         f"{METHOD}: {counts[Verdict.SUPPORTS]} supported, {counts[Verdict.CONTRADICTS]} "
         f"contradicted, {counts[Verdict.CANNOT_TELL]} not to be told from chance."
     )
+    return " ".join([gains, *(_worst(made) for made in tables)])
+
+
+def _worst(made: TableOf) -> str:
+    """What became of the risk that the method minimises."""
+    for each in compare(made):
+        if (each.column.title, each.other) == ("worst", REFERENCE):
+            return f"{made.label}: the worst held-out upstream risk {_WORST[each.verdict]}."
+    return f"{made.label}: nothing can be compared yet."
 
 
 def summary(material: Material) -> Iterator[str]:
@@ -52,7 +68,10 @@ def summary(material: Material) -> Iterator[str]:
         yield "**Theory.** No ledger was given: `python -m theory` makes it."
     for made in material.tables:
         if made.evidence:
-            yield f"**{made.label}.** {' '.join(table_sentences(made))}"
+            first, *others = table_sentences(made)
+            yield "\n".join([f"**{made.label}.** {first}", *(f"  - {each}" for each in others)])
+    if any(made.evidence for made in material.tables):
+        yield f"**What this is not.** {_SCALE}"
     smoke = [made.label for made in material.tables if not made.evidence]
     if smoke:
         yield (
@@ -79,7 +98,7 @@ def ledger_sentence(ledger: Document) -> str:
 
 
 def table_sentences(made: TableOf) -> Iterator[str]:
-    """What one table says: scale, printed gains, upstream risks.
+    """What one table says: its scale, then a sentence a comparison and kind of column.
 
     Args:
         made: a table that is evidence.
@@ -91,16 +110,15 @@ def table_sentences(made: TableOf) -> Iterator[str]:
     for other in dict.fromkeys(each.other for each in found):
         pairs = [each for each in found if each.other == other]
         printed = [each for each in pairs if each.printed is not None]
-        if printed:
-            yield f"{_against(printed[0])}: {_printed_gains(printed)}."
-        downstream = [each for each in pairs if each.printed is None and not each.column.upstream]
-        if downstream:
-            yield f"{METHOD} less {other} elsewhere downstream: {_directions(downstream)}."
+        rest = [each for each in pairs if each.printed is None and not each.column.upstream]
         upstream = [each for each in pairs if each.column.upstream]
-        if upstream and other == REFERENCE:
-            yield f"Held-out risks of pre-training, {METHOD} less {other}: {_listed(upstream)}."
-    if found:
-        yield _SCALE
+        for kind, of_it, decided in (
+            (several(len(printed), "printed gain"), printed, _PRINTED),
+            ("downstream without a printed gain", rest, _NOT_PRINTED),
+            ("held-out risks of pre-training", upstream, _NOT_PRINTED),
+        ):
+            if of_it:
+                yield f"{_against(of_it[0])}, {kind}: {_by_verdict(of_it, decided)}."
 
 
 def not_run_sentence(not_run: Sequence[NotRun]) -> str:
@@ -122,32 +140,25 @@ def _scale(made: TableOf) -> str:
 
 
 def _against(first: Comparison) -> str:
-    beside = f" beside the printed {first.printed_other}" * (first.other != first.printed_other)
-    return f"{METHOD} less {first.other}{beside}"
+    beside = first.printed is not None and first.other != first.printed_other
+    of_paper = f" beside the printed {first.printed_other}" if beside else ""
+    return f"{METHOD} less {first.other}{of_paper}"
 
 
-def _printed_gains(found: Sequence[Comparison]) -> str:
+def _by_verdict(found: Sequence[Comparison], decided: Sequence[Verdict]) -> str:
+    """Columns by verdict: decided ones with their differences, the others by name."""
     parts = []
-    for verdict in (Verdict.SUPPORTS, Verdict.CONTRADICTS, Verdict.CANNOT_TELL):
-        names = [each for each in found if each.verdict is verdict]
-        if verdict.decided:
-            named = f" ({_listed(names, verdict=False)})" if names else ""
-        else:
-            named = f" ({', '.join(each.column.title for each in names)})" if names else ""
-        parts.append(f"{verdict} {len(names)}{named}")
-    return f"of {several(len(found), 'printed gain')}, {', '.join(parts)}"
+    for verdict in (*decided, Verdict.CANNOT_TELL):
+        of_it = [each for each in found if each.verdict is verdict]
+        named = ", ".join(_named(each) for each in of_it)
+        parts.append(f"{verdict} {named or 'none'}")
+    return "; ".join(parts)
 
 
-def _directions(found: Sequence[Comparison]) -> str:
-    return ", ".join(f"{each.column.title} {each.verdict}" for each in found)
-
-
-def _listed(found: Sequence[Comparison], *, verdict: bool = True) -> str:
-    return ", ".join(
-        f"{each.column.title} {difference_text(each.column, each.difference)}"
-        + (f" {each.verdict}" if verdict else "")
-        for each in found
-    )
+def _named(each: Comparison) -> str:
+    if not each.verdict.decided:
+        return each.column.title
+    return f"{each.column.title} {difference_text(each.column, each.difference)}"
 
 
 def _table3(document: Document) -> str:

@@ -18,6 +18,9 @@ interval is on the printed gain's side of 0; *contradicts*: on the other side; *
 in it, or there is one seed only. Without a printed gain: *better* or *worse*. Only signs are \
 compared, since sizes depend on scale. Many cells are looked at: where there is no difference at \
 all, one interval in twenty leaves 0 out by chance."""
+_SEEDS = """\
+Seeds are those of pre-training. A number links to its record; a mean over several seeds of \
+fine-tuning to the record of each, and an average over tasks to the folder of them all."""
 _SMOKE = """\
 **No evidence:** generated data and models trained for seconds. It shows that every cell is run."""
 
@@ -40,7 +43,7 @@ def tables_section(tables: tuple[TableOf, ...], pictures: Mapping[str, str], lin
 
 def records_section(tables: tuple[TableOf, ...], links: Links) -> str:
     """All numbers seed by seed, each linked to its records."""
-    lines = []
+    lines = [_SEEDS, ""] if tables else []
     for made in tables:
         lines += [f"### {made.label}, seed by seed", ""]
         for row in made.grid.rows:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 __all__ = ["Links", "anchor", "joined", "plain", "several", "table"]
 
-_SPECIAL = re.compile(r"([\\`*<|~]|(?<!\w)_|_(?!\w)|\](?=[(\[]))")
+_SPECIAL = re.compile(r"([\\`*<&|~]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[]))")
 
 
 class Links:

@@ -192,8 +192,8 @@ def test_what_was_not_run_is_listed_with_the_reason(markdown):
     _, _, section = markdown.partition("\n## What was not run\n")
     section = section.partition("\n## ")[0]
     assert "| Table 2 (cpu) | 14 of 35 cells |" in section  # GradNorm and DWA
-    assert re.search(r"\| table2 --preset smoke \| all \| .*needs no data", section)
-    assert re.search(r"\| table1 --preset paper \| all \| .*Wikipedia", section)
+    assert re.search(r"\| `table2 --preset smoke` \| all \| .*needs no data", section)
+    assert re.search(r"\| `table1 --preset paper` \| all \| .*Wikipedia", section)
     assert "table1 --preset cpu" not in section
 
 
