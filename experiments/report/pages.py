@@ -7,12 +7,18 @@ from urllib.parse import unquote
 
 from experiments.report.text import Links
 
-__all__ = ["page_section"]
+__all__ = ["page_section", "page_title"]
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#+(?= )")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _ELSEWHERE = re.compile(r"^([a-z][a-z0-9+.-]*:|#|/)", re.IGNORECASE)
+
+
+def page_title(path: Path) -> str:
+    """The first heading of a page, or the name of its folder."""
+    found = re.search(r"^#+ +(.+?) *$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return found[1] if found else path.parent.name
 
 
 def page_section(path: Path, links: Links, picture: Callable[[Path], str], down: int = 2) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from experiments.report.collect import Document, Material, NotRun, TableOf
-from experiments.report.text import joined, several
+from experiments.report.pages import page_title
+from experiments.report.text import anchor, joined, several
 from experiments.report.verdicts import METHOD, Comparison, Verdict, compare, difference_text
 from experiments.tables.grid import REFERENCE
 from experiments.tables.store import PRETRAIN
@@ -20,8 +21,8 @@ _WORST = {
     Verdict.CANNOT_TELL: f"cannot be told from that of {REFERENCE}",
 }
 _SCALE = """\
-What is compared is the sign of a difference on a small model; the paper's numbers need its data \
-and its scale."""
+Only signs of differences are compared, between models of the sizes and on the data named here; \
+the paper's numbers need its data and its scale."""
 
 
 def headline(material: Material) -> str:
@@ -80,6 +81,10 @@ def summary(material: Material) -> Iterator[str]:
         )
     if material.table3 is not None:
         yield f"**Table 3.** {_table3(material.table3)}"
+    if material.pages:
+        titles = (page_title(path) for path in material.pages)
+        listed = [f"[{title}](#{anchor(title)})" for title in titles]
+        yield f"**Studies and mechanisms**, each with its own verdict: {joined(listed)}."
     if material.not_run:
         yield f"**Not run.** {not_run_sentence(material.not_run)}"
 
@@ -118,7 +123,8 @@ def table_sentences(made: TableOf) -> Iterator[str]:
             ("held-out risks of pre-training", upstream, _NOT_PRINTED),
         ):
             if of_it:
-                yield f"{_against(of_it[0])}, {kind}: {_by_verdict(of_it, decided)}."
+                said = _by_verdict(of_it, decided).removesuffix(".")  # of "Avg."
+                yield f"{_against(of_it[0])}, {kind}: {said}."
 
 
 def not_run_sentence(not_run: Sequence[NotRun]) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from experiments.__main__ import main
+from experiments.report.command_line import RESULTS
 from experiments.report.html import to_html
 from experiments.report.pages import page_section
 from experiments.report.text import Links, anchor, plain, table
@@ -269,6 +270,15 @@ def test_a_page_without_headings_is_taken_whole(tmp_path):
     found = page_section(path, Links(tmp_path), lambda _: "")
     assert "Only text." in found
     assert "[study/README.md](study/README.md)" in found
+
+
+def test_pages_of_this_repository_lead_somewhere(tmp_path):
+    (tmp_path / "store").mkdir()
+    assert run(tmp_path, "--results", str(RESULTS)) == 0
+    page = Page(tmp_path / "out" / "report.html")
+    assert {name.removeprefix("#") for name in page.links if name[0] == "#"} <= set(page.names)
+    links = (link.partition("#")[0] for link in page.links if link[0] != "#")
+    assert [str(path) for path in local_files(page, links) if not path.exists()] == []
 
 
 def test_html_in_a_page_is_shown_not_run():
