@@ -22,7 +22,7 @@ NOTES = f"""\
   iterate, of θ_0 … θ_{{K−1}}: R₀L'/√K + mean of c_T/α_k; it holds for plain gradient descent with
   the step size of Theorem 3.1, with R₀ and L' certified. Adam is the network's recipe, and has no
   such guarantee.
-- Clarke distance: of 0 from the convex hull of the gradients of the tasks that are nearly worst.
+- Clarke: distance of 0 from the convex hull of the gradients of the tasks that are nearly worst.
   ‖∇F_α‖ is ‖Σ w_t ∇f_t‖; for the average it is the norm of the mean gradient, for the hard maximum
   that of a worst task.
 - Schedules sharpened and printed: of the network with R₀, L' and B as the pilot run showed them,

@@ -26,7 +26,7 @@ class Row:
 
         Args:
             column: of the number.
-            spread: whether the standard deviation is added, if there are several seeds.
+            spread: whether the standard deviation is added, if seeds differ.
         """
         found = [value for value in self.values[column.key] if value is not None]
         if not found or (column.steps and len(found) < len(self.values[column.key])):
@@ -36,7 +36,7 @@ class Row:
         mean = fmean(found)
         if math.isinf(mean):
             return "∞"
-        more = f" ± {stdev(found):.{column.digits}f}" if spread and len(found) > 1 else ""
+        more = f" ± {stdev(found):.{column.digits}f}" if spread and len(set(found)) > 1 else ""
         return f"{mean:.{column.digits}f}{more}"
 
 
@@ -70,7 +70,7 @@ NETWORK = (
     Column("smoothing", "F_α − F"),
     Column("smoothing_bound", "log T/α"),
     Column("gradient_norm", "‖∇F_α‖"),
-    Column("clarke", "Clarke distance"),
+    Column("clarke", "Clarke"),
     Column("near", f"steps to {NEAR} × best", steps=True),
 )
 
@@ -82,7 +82,7 @@ CONTROL = (
     Column("sharp", "c_T/α", 4, terminal=False),
     Column("smoothing_bound", "log T/α", 4, terminal=False),
     Column("gradient_norm", "‖∇F_α‖", 4),
-    Column("clarke", "Clarke distance", 4, terminal=False),
+    Column("clarke", "Clarke", 4, terminal=False),
     Column("near", f"steps to {NEAR} × minimax", steps=True),
     Column("adam_worst", "Adam: gap, last", 4),
     Column("adam_clarke", "Adam: Clarke", 4),
