@@ -161,15 +161,22 @@ def compare(
 
     Returns:
         Plain data: ``runs``, with the coefficients that each used (`used`), those of the attached
-        form on the same risks (`attached_form`), and held-out risks; ``condition`` checked on the
-        attached runs; ``differences`` of held-out risks, attached less detached, paired by seed.
+        form on the same risks (`attached_form`), how far training risks rose, and held-out risks;
+        ``condition`` checked on the attached runs; ``differences`` of held-out risks, attached less
+        detached, paired by seed.
 
     Raises:
         RecordError: a run that has not logged every step.
         ValueError: other seeds in the one arm than in the other.
     """
     from experiments.estimates import estimate
-    from experiments.mechanisms.coefficients import attached_coefficients, by_task, condition, trace
+    from experiments.mechanisms.coefficients import (
+        attached_coefficients,
+        by_task,
+        condition,
+        rises,
+        trace,
+    )
 
     seeds = {arm: [result["seed"] for result in found] for arm, found in results.items()}
     if seeds[DETACHED] != seeds[ATTACHED]:
@@ -190,6 +197,7 @@ def compare(
                     "device": result["device"],
                     "used": by_task(recorded.steps, recorded.coefficients, tasks),
                     "attached_form": by_task(recorded.steps, form, tasks),
+                    "training_risks": rises(recorded),
                     "held_out": _risks(result),
                 }
             )

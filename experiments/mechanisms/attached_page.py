@@ -61,6 +61,8 @@ def markdown(comparison: Mapping[str, Any]) -> str:
         "",
         _condition_note(comparison),
         "",
+        _rise_note(comparison),
+        "",
         f"## {_risk_title(comparison)}",
         "",
         *_lines(_RISKS, _risk_rows(comparison)),
@@ -175,6 +177,20 @@ def _condition_note(comparison: Mapping[str, Any]) -> str:
         f"violations in {pairs:,} recorded pairs of step and task of the attached runs; recorded "
         f"coefficients differ from the formula in float64 by at most {off:.1e}."
     )
+
+
+def _rise_note(comparison: Mapping[str, Any]) -> str:
+    parts = []
+    for arm in (DETACHED, ATTACHED):
+        runs = [run["training_risks"] for run in comparison["runs"] if run["arm"] == arm]
+        risks = [
+            f"{task} {mean(run[task]['first'] for run in runs):.2f}, "
+            f"{mean(run[task]['largest'] for run in runs):.2f} (step "
+            f"{', '.join(str(run[task]['largest_at']) for run in runs)})"
+            for task in comparison["tasks"]
+        ]
+        parts.append(f"{arm}: {'; '.join(risks)}")
+    return f"Training risks at the first step and at their largest: {'. '.join(parts)}."
 
 
 def _coefficient_rows(comparison: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -14,7 +14,15 @@ from scipy.special import softmax
 
 from experiments.records import RecordError, require
 
-__all__ = ["Trace", "attached_coefficients", "below_threshold", "by_task", "condition", "trace"]
+__all__ = [
+    "Trace",
+    "attached_coefficients",
+    "below_threshold",
+    "by_task",
+    "condition",
+    "rises",
+    "trace",
+]
 
 Floats = NDArray[np.float64]
 
@@ -118,11 +126,33 @@ def by_task(steps: NDArray[np.int64], coefficients: Floats, tasks: Sequence[str]
     Returns:
         By task: ``negative_share`` of the steps; ``first_negative`` and ``last_negative`` step
         (None if there is none); ``turns``, how often the sign changes from a step to the next;
-        ``smallest``, ``largest_absolute``, ``first`` and ``last`` coefficient.
+        ``smallest``, ``largest_absolute``, ``mean``, ``first`` and ``last`` coefficient.
     """
     return {
         name: _of_one(steps, column) for name, column in zip(tasks, coefficients.T, strict=True)
     }
+
+
+def rises(recorded: Trace) -> dict[str, dict[str, float]]:
+    """How far the training risk of each task has risen: what is maximised rises.
+
+    Args:
+        recorded: of a run.
+
+    Returns:
+        By task: risk of the ``first`` and of the ``last`` step, ``largest`` risk and the step
+        ``largest_at`` which it is.
+    """
+    found = {}
+    for name, column in zip(recorded.tasks, recorded.risks.T, strict=True):
+        place = int(column.argmax())
+        found[name] = {
+            "first": float(column[0]),
+            "last": float(column[-1]),
+            "largest": float(column[place]),
+            "largest_at": int(recorded.steps[place]),
+        }
+    return found
 
 
 def _of_one(steps: NDArray[np.int64], column: Floats) -> dict[str, Any]:
@@ -135,6 +165,7 @@ def _of_one(steps: NDArray[np.int64], column: Floats) -> dict[str, Any]:
         "turns": int((negative[1:] != negative[:-1]).sum()),
         "smallest": float(column.min()),
         "largest_absolute": float(np.abs(column).max()),
+        "mean": float(column.mean()),
         "first": float(column[0]),
         "last": float(column[-1]),
     }

@@ -14,6 +14,7 @@ from experiments.mechanisms.coefficients import (
     below_threshold,
     by_task,
     condition,
+    rises,
     trace,
 )
 from experiments.records import RecordError
@@ -92,6 +93,7 @@ def test_signs_are_counted_as_one_would_by_hand(coefficients):
             "turns": turns,
             "smallest": min(column),
             "largest_absolute": max(abs(each) for each in column),
+            "mean": pytest.approx(sum(column) / 20),
             "first": column[0],
             "last": column[-1],
         }
@@ -109,6 +111,15 @@ def test_a_trace_has_weights_times_their_scale_and_leaves_out_steps_without_a_ta
     assert found.steps.tolist() == [1, 3]
     np.testing.assert_allclose(found.coefficients, [[0.6, -0.3, 2.7], [0.1, 0.2, 0.7]])
     np.testing.assert_allclose(found.risks, [[1, 2, 3], [1.5, 2.5, 3.5]])
+
+
+def test_a_risk_that_rises_is_told_with_its_step():
+    values = np.array([[1.0, 5.0], [3.0, 4.0], [2.0, 4.5]])
+    found = rises(Trace(("a", "b"), np.array([1, 2, 4]), values, values))
+    assert found == {
+        "a": {"first": 1.0, "last": 2.0, "largest": 3.0, "largest_at": 2},
+        "b": {"first": 5.0, "last": 4.5, "largest": 5.0, "largest_at": 1},
+    }
 
 
 def test_a_history_of_means_over_several_steps_has_no_signs():
