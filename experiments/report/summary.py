@@ -39,9 +39,13 @@ def headline(material: Material) -> str:
     printed = [each for each in found if each.printed is not None]
     counts = Counter(each.verdict for each in printed)
     gains = (
-        f"At the scale that was run, the signs of {several(len(printed), 'printed gain')} of "
-        f"{METHOD}: {counts[Verdict.SUPPORTS]} supported, {counts[Verdict.CONTRADICTS]} "
-        f"contradicted, {counts[Verdict.CANNOT_TELL]} not to be told from chance."
+        "No printed gain can be compared yet."
+        if not printed
+        else (
+            f"At the scale that was run, the signs of {several(len(printed), 'printed gain')} of "
+            f"{METHOD}: {counts[Verdict.SUPPORTS]} supported, {counts[Verdict.CONTRADICTS]} "
+            f"contradicted, {counts[Verdict.CANNOT_TELL]} not to be told from chance."
+        )
     )
     return " ".join([gains, *(_worst(made) for made in tables)])
 

@@ -116,7 +116,9 @@ def test_the_first_sentence_says_what_became_of_the_worst_risk(store, by, said):
 def test_arms_without_a_common_seed_are_not_compared(store):
     fill_bert(store, arms=("average",), seeds=1)
     material = collected(store.root)
-    assert "nothing can be compared yet" in headline(material)
+    assert headline(material) == (
+        "No printed gain can be compared yet. Table 1 (cpu): nothing can be compared yet."
+    )
     (sentence,) = [s for s in table_sentences(material.tables[0]) if "no seed in common" in s]
     assert "Minimax and None" in sentence
 
