@@ -9,7 +9,7 @@ from experiments.records import RecordError, require
 
 __all__ = ["check_comparable", "first_difference"]
 
-_OF_THE_ARM = ("arms", "grouping", "regrouping")
+_OF_THE_ARM = ("arms", "grouping")
 """Fields in which arms may differ, but not two runs of one arm."""
 
 _WITHOUT_EFFECT = ("evaluate_every", "log_every", "save_every")

@@ -20,7 +20,6 @@ __all__ = [
     "Optimisation",
     "Phase",
     "Preparation",
-    "Regrouping",
 ]
 
 Positive = Annotated[int, Field(ge=1)]
@@ -30,7 +29,7 @@ Seed = Annotated[int, Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """Names of arms are names of folders."""
-Grouping = Literal["pos", "frequency", "random", "adaptive"]
+Grouping = Literal["pos", "frequency", "random"]
 
 
 @dataclass(config=strict, kw_only=True)
@@ -128,16 +127,6 @@ class Arm:
 
 
 @dataclass(config=strict, kw_only=True)
-class Regrouping:
-    """When grouping "adaptive" finds groups of types anew (see `experiments.bert.adaptive`)."""
-
-    every: Positive = 50
-    """Optimiser steps between regroupings."""
-    decay: Decay = 0.5
-    """What the losses before a regrouping count after it, beside the new ones."""
-
-
-@dataclass(config=strict, kw_only=True)
 class FineTuning:
     """GLUE: Table 5, which states neither epochs (BERT: 3, RoBERTa's row: 10) nor Adam's constants.
 
@@ -189,9 +178,7 @@ class BertStudy:
     phases: tuple[Phase, ...] = (Phase(),)
     arms: dict[ArmName, Arm] = field(default_factory=dict)
     grouping: Grouping = "pos"
-    """Tasks by part of speech; or, of the same sizes, by word frequency or at random; or
-    "adaptive", of equal sizes, by recent losses of the types."""
-    regrouping: Regrouping = field(default_factory=Regrouping)
+    """Tasks by part of speech; or, of the same sizes, by word frequency or at random."""
     other_is_task: bool = False
     """Whether pieces outside the nine classes make a tenth task; else they have no loss."""
     next_sentence: Annotated[

@@ -19,7 +19,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from experiments.bert.batches import InstanceOrder, MaskingCollator, TaskOfPiece
 from experiments.bert.configuration import BertStudy, Phase
 from experiments.bert.groupings import (
-    AdaptiveGroups,
     FrequencyGroups,
     PosGroups,
     RandomGroups,
@@ -229,10 +228,8 @@ def phase_folder(phase: Phase, data: Path) -> Path:
 
 def grouping(study: BertStudy, prepared: Prepared) -> TaskOfPiece:
     """The map from masked pieces to tasks that a study asks for."""
-    groups: PosGroups | FrequencyGroups | RandomGroups | AdaptiveGroups = PosGroups()
-    if study.grouping == "adaptive":
-        groups = AdaptiveGroups()
-    elif study.grouping != "pos":
+    groups: PosGroups | FrequencyGroups | RandomGroups = PosGroups()
+    if study.grouping != "pos":
         counts = prepared.class_counts[:NUM_TASKS]
         shares = tuple(float(share) for share in counts / counts.sum())
         groups = (

@@ -16,8 +16,6 @@ from experiments.bert.tags import CLASSES, NUM_TASKS, OTHER, TASKS
 
 __all__ = [
     "IGNORED",
-    "UNASSIGNED",
-    "AdaptiveGroups",
     "FrequencyGroups",
     "PosGroups",
     "RandomGroups",
@@ -29,8 +27,6 @@ __all__ = [
 Ints = NDArray[np.int64]
 IGNORED = -100
 """Task id of pieces that take no part in the loss."""
-UNASSIGNED = -1
-"""Task id of pieces whose group is found in training (`experiments.bert.adaptive`)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class WithoutOther:
         groups: any of the others.
     """
 
-    groups: "PosGroups | FrequencyGroups | RandomGroups | AdaptiveGroups"
+    groups: "PosGroups | FrequencyGroups | RandomGroups"
 
     def __call__(self, pieces: Ints, pos: Ints, rng: np.random.Generator) -> Ints:
         """Task ids, or `IGNORED`."""
@@ -92,15 +88,6 @@ class RandomGroups:
         return np.where(pos == OTHER, OTHER, drawn)
 
 
-@dataclass(frozen=True)
-class AdaptiveGroups:
-    """The task of a piece is what training says by then of its type."""
-
-    def __call__(self, pieces: Ints, pos: Ints, rng: np.random.Generator) -> Ints:  # noqa: ARG002
-        """`UNASSIGNED`; pieces outside the nine classes keep `OTHER`."""
-        return np.where(pos == OTHER, OTHER, UNASSIGNED)
-
-
 def frequency_table(piece_counts: Ints, class_shares: Sequence[float]) -> tuple[int, ...]:
     """Bands of frequency whose shares of the text are as near to given shares as pieces allow.
 
@@ -125,7 +112,7 @@ def task_names(grouping: str, *, other_is_task: bool, next_sentence_is_task: boo
     """Names of the tasks of a run, in the order of their ids.
 
     Args:
-        grouping: "pos", "frequency", "random" or "adaptive".
+        grouping: "pos", "frequency" or "random".
         other_is_task: whether pieces outside the nine classes make a task.
         next_sentence_is_task: whether next-sentence prediction is one.
     """

@@ -1,16 +1,14 @@
 """Pre-training: every arm and seed a run of its own, resumable, with a recorded result."""
 
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import yaml
 from transformers import TrainingArguments
 
-from experiments.bert.adaptive import LossGroups, RegroupingTrainer
 from experiments.bert.arms import arm_balancer
 from experiments.bert.configuration import Arm, BertStudy
 from experiments.bert.data import (
@@ -23,15 +21,11 @@ from experiments.bert.data import (
 from experiments.bert.evaluation import class_sums, summarise, write_sums
 from experiments.bert.groupings import task_names
 from experiments.bert.model import PosBertForPreTraining, bert_config
-from experiments.bert.tags import NUM_TASKS
 from experiments.configuration import ConfigurationError, dump
 from experiments.quiet import quiet
 from experiments.records import RESULT, run_folder
 from experiments.runs import finished, provenance, record
 from experiments.training import OrderedTrainer, train, training_arguments
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["pretrain", "run_configuration"]
 
@@ -85,11 +79,7 @@ def pretrain(
         )
     )
     balancer = arm_balancer(arm, study.arms[arm], names, model, out, seed)
-    kind: Callable[..., OrderedTrainer] = OrderedTrainer
-    if study.grouping == "adaptive":
-        groups = LossGroups(len(prepared.tokenizer), NUM_TASKS, study.regrouping)
-        kind = partial(RegroupingTrainer, groups=groups)
-    trainer = kind(
+    trainer = OrderedTrainer(
         model,
         _arguments(study, folder, seed),
         train_dataset=instances,
@@ -139,10 +129,7 @@ def run_configuration(study: BertStudy, arm: str, data: Path) -> str:
         name = arms[name].reference
     folders = dict.fromkeys(phase_folder(phase, data) for phase in study.phases)
     prepared = [Prepared(folder).record for folder in folders]
-    without = ["preparation", "fine_tuning"]
-    if study.grouping != "adaptive":
-        without.append("regrouping")
-    kept = dump(replace(study, arms=arms), without=without)
+    kept = dump(replace(study, arms=arms), without=("preparation", "fine_tuning"))
     text: str = kept + yaml.safe_dump({"prepared": prepared}, sort_keys=False)
     return text
 

@@ -5,8 +5,7 @@ from functools import partial
 import torch
 import torch.distributed as dist
 
-from experiments.bert.adaptive import LossGroups
-from experiments.bert.configuration import ModelSize, Regrouping
+from experiments.bert.configuration import ModelSize
 from experiments.bert.model import PosBertForPreTraining, bert_config
 from taskrobust import create_balancer
 from tests.experiments.bert.instances import VOCABULARY, collator, instances
@@ -60,22 +59,3 @@ def jobs(world_size):  # noqa: ARG001
     }
     found["local"] = partial(step, balancer="minimax", mode="added", local=True)
     return found
-
-
-def regrouping(rank):
-    """State of the groups after six steps, of whose 40 losses each rank has its share."""
-    groups = LossGroups(30, 4, Regrouping(every=2, decay=0.5))
-    rng = torch.Generator().manual_seed(0)
-    size = 40 // dist.get_world_size()
-    for _ in range(6):
-        values = torch.rand(40, generator=rng, dtype=torch.float64)
-        labels = torch.randint(0, 30, (40,), generator=rng)
-        share = slice(rank * size, (rank + 1) * size)
-        groups.observe(values[share], labels[share], torch.ones(size, dtype=torch.bool))
-        groups.end_step()
-    return dict(groups.state_dict())
-
-
-def regrouping_jobs(world_size):  # noqa: ARG001
-    """The groups of types."""
-    return {"groups": regrouping}
