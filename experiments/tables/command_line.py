@@ -13,7 +13,9 @@ from taskrobust._files import write_atomically
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from experiments.tables.jobs import Maker, Shard
+    from experiments.tables.bert_runs import BertRuns
+    from experiments.tables.jobs import Shard
+    from experiments.tables.mae_runs import MaeRuns
     from experiments.tables.preset import TablePreset
     from experiments.tables.store import Store
 
@@ -57,6 +59,18 @@ def add_table(parser: argparse.ArgumentParser, name: str) -> None:
         metavar="key=value",
         help="override a field of the study; give the preset a name of its own then (a YAML file)",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say what it would cost: steps, FLOPs, GPU-hours, disk, data sets",
+    )
+    parser.add_argument(
+        "--utilisation",
+        type=float,
+        default=0.4,
+        metavar="SHARE",
+        help="of the GPU's dense peak that --dry-run reckons with (default: %(default)s)",
+    )
     parser.set_defaults(run=partial(_run, parser, name))
 
 
@@ -96,6 +110,12 @@ def _make(
     maker = _maker(name, path.stem, table, options, out / "work", console, command)
     shard = options.shard or jobs.Shard()
     share = shard.of(jobs.chains(list(table.rows.values()), options.seeds or table.seeds))
+    if options.dry_run:
+        from experiments.tables.cost.page import report
+
+        how = {"command": command, "utilisation": options.utilisation}
+        report(name, maker, share, options.data, console, out / "tables", **how)
+        return 0
     outcome = jobs.run_all(maker, jobs.plan(maker, share, store), store, console)
     if not console.quiet:
         console.print(f"{outcome.made} runs made, {outcome.known} done before", highlight=False)
@@ -156,7 +176,7 @@ def _maker(
     work: Path,
     console: "Console",
     command: str,
-) -> "Maker":
+) -> "BertRuns | MaeRuns":
     common: dict[str, Any] = {
         "preset": preset,
         "table": table,

@@ -178,6 +178,8 @@ class MaeRuns:
     def _prepared(self, part: str) -> Path:
         """What a part reads, prepared once by the first process that needs it."""
         name = self.table.reads[part]
+        if name not in self.table.prepared:  # a manifest that somebody else made, such as `label`
+            return (self.data or Path()) / self.table.data[name].path
         folder = self._folder / name
         if (folder / MANIFEST).is_file():
             return folder

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -115,7 +116,12 @@ def _work_data(work: Work) -> dict[str, Any]:
     return {**asdict(work), "total": work.total}
 
 
-_HEAD = ("", "runs", "steps", "seen", "FLOPs a run", "FLOPs", *(f"{gpu} h" for gpu in PEAKS))
+_GPUS = {first: ", ".join(each for each in PEAKS if PEAKS[each] == PEAKS[first]) for first in PEAKS}
+_SHOWN = tuple(
+    dict.fromkeys(next(g for g in PEAKS if _GPUS[g] == names) for names in _GPUS.values())
+)
+"""GPUs of different peaks: equal ones share a column."""
+_HEAD = ("", "runs", "steps", "seen", "FLOPs", *(f"{_GPUS[gpu]} h" for gpu in _SHOWN))
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,7 @@ def _rows(found: Estimate) -> Iterator[_Row]:
 
     def line(title: str, work: Work) -> tuple[str, ...]:
         seen = f"{_short(work.seen)} {work.unit}"
-        each = (f"{work.repeats}", f"{work.steps:,}", seen, f"{work.total / work.repeats:.2e}")
-        return (title, *each, *_sums([work], found))
+        return (title, f"{work.repeats}", _short(work.steps), seen, *_sums([work], found))
 
     pretraining, fine_tuning = found.all_pretraining(), found.all_fine_tuning()
     titles = [row for row, works in found.pretraining.items() for _ in works]
@@ -145,11 +150,11 @@ def _rows(found: Estimate) -> Iterator[_Row]:
 
 def _sum(title: str, works: Sequence[Work], found: Estimate) -> tuple[str, ...]:
     runs = found.models if title == "pre-training" else sum(work.repeats for work in works)
-    return (title, "" if title == "all" else f"{runs}", "", "", "", *_sums(works, found))
+    return (title, "" if title == "all" else f"{runs}", "", "", *_sums(works, found))
 
 
 def _sums(works: Sequence[Work], found: Estimate) -> tuple[str, ...]:
-    hours = (gpu_hours(works, gpu, found.utilisation) for gpu in PEAKS)
+    hours = (gpu_hours(works, gpu, found.utilisation) for gpu in _SHOWN)
     return (f"{sum(work.total for work in works):.2e}", *map(_hours, hours))
 
 
@@ -166,16 +171,19 @@ def _short(value: float) -> str:
 
 
 def _work_table(name: str, found: Estimate) -> Table:
-    shown = Table(title=f"What {name} costs, preset {found.preset}")
+    shown = Table(
+        title=f"What {name} costs, preset {found.preset}", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for number, title in enumerate(_HEAD):
-        shown.add_column(title, justify="right" if number else "left", no_wrap=number > 0)
+        two_lines = title.replace(", ", ",\n")
+        shown.add_column(two_lines, justify="right" if number else "left", no_wrap=True)
     for row in _rows(found):
         shown.add_row(*row.cells, end_section=row.ends_section)
     return shown
 
 
 def _disk_table(found: Estimate) -> Table:
-    shown = Table(title="Disk")
+    shown = Table(title="Disk", box=SIMPLE_HEAD)
     shown.add_column("")
     shown.add_column("GB", justify="right")
     shown.add_column("")
@@ -195,7 +203,10 @@ def _summary(found: Estimate) -> list[str]:
     everything = [*found.all_pretraining(), *found.all_fine_tuning()]
     hours = (f"{gpu} {_hours(gpu_hours(everything, gpu, found.utilisation))}" for gpu in PEAKS)
     share = f"{100 * found.utilisation:g} % of the dense peak"
-    return [f"GPU-hours at {share}: {', '.join(hours)}. Small models and batches reach less."]
+    return [
+        "Steps and what is seen are of one run, FLOPs and hours of all.",
+        f"GPU-hours at {share}: {', '.join(hours)}. Small models and batches reach less.",
+    ]
 
 
 def _data_lines(found: Estimate) -> list[str]:
