@@ -155,7 +155,12 @@ def _sum(title: str, works: Sequence[Work], found: Estimate) -> tuple[str, ...]:
 
 def _sums(works: Sequence[Work], found: Estimate) -> tuple[str, ...]:
     hours = (gpu_hours(works, gpu, found.utilisation) for gpu in _SHOWN)
-    return (f"{sum(work.total for work in works):.2e}", *map(_hours, hours))
+    return (_power(sum(work.total for work in works)), *map(_hours, hours))
+
+
+def _power(value: float) -> str:
+    """1.2e19."""
+    return f"{value:.2e}".replace("e+", "e")
 
 
 def _hours(value: float) -> str:
