@@ -159,8 +159,8 @@ def _sums(works: Sequence[Work], found: Estimate) -> tuple[str, ...]:
 
 
 def _power(value: float) -> str:
-    """1.2e19."""
-    return f"{value:.2e}".replace("e+", "e")
+    """Such as 1.2e19."""
+    return f"{value:.1e}".replace("e+", "e")
 
 
 def _hours(value: float) -> str:
@@ -180,8 +180,8 @@ def _work_table(name: str, found: Estimate) -> Table:
         title=f"What {name} costs, preset {found.preset}", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     for number, title in enumerate(_HEAD):
-        two_lines = title.replace(", ", ",\n")
-        shown.add_column(two_lines, justify="right" if number else "left", no_wrap=True)
+        lines = title.replace(", ", ",\n").replace(" h", "\nhours")
+        shown.add_column(lines, justify="right" if number else "left", no_wrap=True)
     for row in _rows(found):
         shown.add_row(*row.cells, end_section=row.ends_section)
     return shown

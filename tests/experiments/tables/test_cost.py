@@ -237,7 +237,7 @@ def test_a_report_ends_with_what_is_missing_and_its_files_say_the_same(tmp_path)
     assert page == to_markdown("table1", found, "typed")
     content = json.loads((tmp_path / "out/table1-paper-cost.json").read_text(encoding="utf-8"))
     assert content["flops"] == found.flops
-    assert f"| all |  |  |  | {content['flops']:.2e} |".replace("e+", "e") in page
+    assert f"| all |  |  |  | {content['flops']:.1e} |".replace("e+", "e") in page
     for gpu, hours in content["gpu_hours"].items():
         assert f"{gpu} {hours:.0f}" in page
     assert [each["there"] for each in content["data"]] == [False] * 5
