@@ -6,17 +6,18 @@ from typing import Any
 
 from experiments.report.collect import TableOf
 from experiments.report.text import Links, anchor, table
-from experiments.report.verdicts import difference_text
+from experiments.tables.cells import (
+    NOTHING,
+    difference_text,
+    mean_text,
+    only_printed,
+    printed_text,
+    seeds_text,
+)
 from experiments.tables.grid import Column, GridRow
-from experiments.tables.printed_values import AVERAGE, printed_average_is_wrong
 from experiments.tables.store import Key
 
 __all__ = ["differences", "main_table", "plain_table", "row_heading", "seed_by_seed"]
-
-NOTHING = "–"
-UNKNOWN = "·"
-"""A printed cell that was not taken down, or that the paper does not have."""
-_WRONG = "†"
 
 
 def row_heading(made: TableOf, row: GridRow) -> str:
@@ -53,12 +54,11 @@ def _means(made: TableOf, linked: Callable[[GridRow, str], str]) -> Iterator[str
     head = ["", *(f"{column.title} ({column.metric})" for column in grid.columns), "seeds"]
     rows = []
     for row in grid.rows:
-        cells = [linked(row, _mean(row, column)) for column in grid.columns]
-        rows.append([row.name, *cells, _seeds(row)])
+        cells = [linked(row, mean_text(row, column)) for column in grid.columns]
+        rows.append([row.name, *cells, seeds_text(row)])
         if row.name in grid.printed:
             rows.append(["*printed*", *_printed(made, row.name), ""])
-    present = {row.name for row in grid.rows}
-    only = (name for name in grid.printed if name not in present)
+    only = only_printed(grid)
     rows += [[f"*{name}, printed*", *_printed(made, name), ""] for name in only]
     yield from table(head, rows)
 
@@ -132,29 +132,10 @@ def _with_records(shown: str, paths: Sequence[Path], folder: Path, links: Links)
     return " ".join([shown, *each])
 
 
-def _mean(row: GridRow, column: Column) -> str:
-    found = row.estimate(column)
-    if found is None:
-        return NOTHING
-    text = column.text(found.value)
-    return text if found.deviation is None else f"{text} ± {column.text(found.deviation)}"
-
-
 def _linked(made: TableOf, row: GridRow, cell: str) -> str:
     return cell if cell == NOTHING else f"[{cell}](#{anchor(row_heading(made, row))})"
 
 
 def _printed(made: TableOf, name: str) -> list[str]:
-    row = made.grid.printed.get(name, {})
-    cells = []
-    for column in made.grid.columns:
-        cell = None if column.upstream else row.get(column.title)
-        wrong = column.title == AVERAGE and printed_average_is_wrong(row)
-        text = UNKNOWN if cell is None else cell.text.replace("*", r"\*")
-        cells.append(text + (_WRONG if wrong else ""))
-    return cells
-
-
-def _seeds(row: GridRow) -> str:
-    counts = sorted({len(values) for values in row.values.values()} or {0})
-    return "–".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    cells = (printed_text(made.grid, name, column) for column in made.grid.columns)
+    return [cell.replace("*", r"\*") for cell in cells]

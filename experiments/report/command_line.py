@@ -159,7 +159,8 @@ def _tables(material: "Material") -> "Iterator[Table]":
     """For the terminal: Minimax less each row that the paper compares it with."""
     from rich.table import Table
 
-    from experiments.report.verdicts import METHOD, compare, difference_text
+    from experiments.report.verdicts import METHOD, compare
+    from experiments.tables.cells import difference_text
 
     for made in material.tables:
         found = compare(made)

@@ -7,7 +7,8 @@ from statistics import median
 from experiments.report.collect import Document, Material, NotRun, TableOf
 from experiments.report.pages import page_title
 from experiments.report.text import anchor, joined, several
-from experiments.report.verdicts import METHOD, Comparison, Verdict, compare, difference_text
+from experiments.report.verdicts import METHOD, Comparison, Verdict, compare
+from experiments.tables.cells import difference_text
 from experiments.tables.grid import REFERENCE
 from experiments.tables.store import PRETRAIN
 

@@ -6,7 +6,8 @@ from typing import Any
 from experiments.report.cells import differences, main_table, row_heading, seed_by_seed
 from experiments.report.collect import Document, TableOf
 from experiments.report.text import Links, joined, plain, several, table
-from experiments.report.verdicts import METHOD, Comparison, compare, difference_text
+from experiments.report.verdicts import METHOD, Comparison, compare
+from experiments.tables.cells import difference_text
 from experiments.tables.grid import REFERENCE
 from experiments.tables.made import STUDIES
 

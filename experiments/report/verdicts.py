@@ -15,7 +15,7 @@ from experiments.report.collect import TableOf
 from experiments.tables.grid import REFERENCE, Column, Grid
 from experiments.tables.printed_values import AVERAGE, TABLE_1, TABLE_2, printed_gain
 
-__all__ = ["METHOD", "Comparison", "Verdict", "compare", "difference_text", "verdict_of"]
+__all__ = ["METHOD", "Comparison", "Verdict", "compare", "verdict_of"]
 
 METHOD = "Minimax"
 """The row of the paper's method."""
@@ -107,12 +107,3 @@ def _gain(grid: Grid, column: Column, other: str) -> Decimal | None:
     averaged = {title for cells in printed.values() for title in cells} - {AVERAGE}
     some = column.title == AVERAGE and not averaged <= {each.title for each in grid.columns}
     return None if column.upstream or some else printed_gain(printed, column.title, other)
-
-
-def difference_text(column: Column, difference: Estimate) -> str:
-    """A difference with its interval, as it is shown."""
-    text = column.text(difference.value, signed=True)
-    if difference.interval is None:
-        return text
-    lower, upper = (column.text(end, signed=True) for end in difference.interval)
-    return f"{text} ({lower} to {upper})"

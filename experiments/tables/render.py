@@ -7,15 +7,20 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from experiments.estimates import Estimate
+from experiments.tables.cells import (
+    NOTHING,
+    UNKNOWN,
+    difference_text,
+    mean_text,
+    only_printed,
+    printed_text,
+    seeds_text,
+)
 from experiments.tables.grid import REFERENCE, Column, Grid, GridRow
-from experiments.tables.printed_values import AVERAGE, printed_average_is_wrong
 
 __all__ = ["differences_table", "to_csv", "to_latex", "to_markdown", "to_terminal"]
 
 PRINTED = "printed"
-_UNKNOWN = "·"
-_WRONG = "†"
-"""After a printed average that is not the mean of its columns."""
 _SEEDS = """\
 Mean ± sample standard deviation over seeds of pre-training; the best mean of a line is bold."""
 _DIFFERENCES = """\
@@ -32,9 +37,9 @@ def to_terminal(grid: Grid) -> Table:
     last = max((i for i, column in enumerate(grid.columns) if not column.upstream), default=None)
     for number, column in enumerate(grid.columns):
         cells = [_cell(grid, row, column, "[bold]{}[/bold]") for row in grid.rows]
-        printed = [_printed_cell(grid, row.name, column) for row in grid.rows]
+        printed = [printed_text(grid, row.name, column) for row in grid.rows]
         lines = [f"{cell}\n[dim]{text}[/dim]" for cell, text in zip(cells, printed, strict=True)]
-        known = any(text != _UNKNOWN for text in printed)
+        known = any(text != UNKNOWN for text in printed)
         title = f"{column.title} [dim]{column.metric}[/dim]"
         shown.add_row(
             f"{title}\n[dim]  printed[/dim]" if known else title,
@@ -59,7 +64,7 @@ def differences_table(grid: Grid) -> Table | None:
 
 
 def _caption(grid: Grid) -> str:
-    seeds = {_seeds(row) for row in grid.rows}
+    seeds = {seeds_text(row) for row in grid.rows}
     return f"± sample standard deviation; seeds: {', '.join(sorted(seeds))}"
 
 
@@ -69,12 +74,12 @@ def to_markdown(grid: Grid) -> str:
     lines = [f"## {grid.title}", "", *_markdown_head(head)]
     for row in grid.rows:
         cells = [_cell(grid, row, column, "**{}**") for column in grid.columns]
-        lines.append(_markdown_line([row.name, *cells, _seeds(row)]))
+        lines.append(_markdown_line([row.name, *cells, seeds_text(row)]))
         if row.name in grid.printed:
             lines.append(_markdown_line([f"*{PRINTED}*", *_printed(grid, row.name), ""]))
     lines += [
         _markdown_line([f"*{name}, {PRINTED}*", *_printed(grid, name), ""])
-        for name in _only_printed(grid)
+        for name in only_printed(grid)
     ]
     rows = _compared(grid)
     if rows:
@@ -145,43 +150,24 @@ def _or_empty(value: float | None) -> object:
 def _cell(grid: Grid, row: GridRow, column: Column, mark: str) -> str:
     """Mean ± standard deviation; marked if no other row's is better as it is shown."""
     found = row.estimate(column)
-    if found is None:
-        return "–"
-    text = column.text(found.value)
     means = [e.value for each in grid.rows if (e := each.estimate(column)) is not None]
+    shown = {column.text(each) for each in means}
+    if found is None or len(shown) < 2:
+        return mean_text(row, column)
     best = max(means) if column.more_is_better else min(means)
-    if text == column.text(best) and len({column.text(each) for each in means}) > 1:
-        text = mark.format(text)
-    return text if found.deviation is None else f"{text} ± {column.text(found.deviation)}"
+    is_best = column.text(found.value) == column.text(best)
+    return mean_text(row, column, mark if is_best else "{}")
 
 
 def _difference(grid: Grid, row: GridRow, column: Column, between: str) -> str:
     found = grid.difference(row, column)
     if found is None:
-        return "–"
-    text = column.text(found.value, signed=True) + ("*" if found.sign else "")
-    if found.interval is None:
-        return text
-    lower, upper = (column.text(end, signed=True) for end in found.interval)
-    return f"{text}{between}({lower} to {upper})"
+        return NOTHING
+    return difference_text(column, found, "*" if found.sign else "", between)
 
 
 def _printed(grid: Grid, name: str) -> list[str]:
-    return [_printed_cell(grid, name, column) for column in grid.columns]
-
-
-def _printed_cell(grid: Grid, name: str, column: Column) -> str:
-    row = grid.printed.get(name, {})
-    cell = None if column.upstream else row.get(column.title)
-    if cell is None:
-        return _UNKNOWN
-    wrong = column.title == AVERAGE and printed_average_is_wrong(row)
-    return cell.text + (_WRONG if wrong else "")
-
-
-def _only_printed(grid: Grid) -> list[str]:
-    """Rows of the paper that were not run."""
-    return [name for name in grid.printed if name not in {row.name for row in grid.rows}]
+    return [printed_text(grid, name, column) for column in grid.columns]
 
 
 def _compared(grid: Grid) -> list[GridRow]:
@@ -190,11 +176,6 @@ def _compared(grid: Grid) -> list[GridRow]:
         for row in grid.rows
         if any(grid.difference(row, column) is not None for column in grid.columns)
     ]
-
-
-def _seeds(row: GridRow) -> str:
-    counts = sorted({len(values) for values in row.values.values()})
-    return "–".join(str(count) for count in sorted({counts[0], counts[-1]})) if counts else "0"
 
 
 def _markdown_head(cells: Sequence[str]) -> list[str]:
