@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from experiments.mae import pretrain as pretraining
+from experiments.mae.downstream.models import Pretrained, find_models
 from experiments.mae.model.checkpoints import load_model
-from experiments.mae.pretrain import pretrain
+from experiments.mae.pretrain import pretrain, snapshot_folder
 from experiments.records import RESULT, run_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -62,3 +63,35 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_parameters(
         for result in (straight, resumed)
     ]
     assert logged[0] == logged[1]
+
+
+def test_snapshots_are_the_model_of_their_step_and_change_no_run(
+    monkeypatch, tmp_path, tiny_study, scene_folder
+):
+    plain = pretrain(tiny_study(), scene_folder, tmp_path / "plain", "minimax", 0)
+    study = tiny_study("snapshots=[0.25, 0.75]")
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "PretrainingTrainer", stopping(5))
+        with pytest.raises(StoppedError):
+            pretrain(study, scene_folder, out, "minimax", 0)
+    seen = {}
+    step_of = pretraining.PretrainingTrainer.training_step
+
+    class Watching(pretraining.PretrainingTrainer):
+        def training_step(self, model, *args, **kwargs):
+            state = {name: value.clone() for name, value in model.state_dict().items()}
+            seen[self.state.global_step] = state  # before the step
+            return step_of(self, model, *args, **kwargs)
+
+    monkeypatch.setattr(pretraining, "PretrainingTrainer", Watching)
+    result = pretrain(study, scene_folder, out, "minimax", 0)
+    assert result["configuration"] == plain["configuration"]
+    assert result["held_out"] == plain["held_out"]
+    folder = run_folder(out, "minimax", 0)
+    steps = max(row["step"] for row in result["history"])
+    late = load_model(snapshot_folder(folder, 0.75)).state_dict()
+    assert all(torch.equal(late[name], value) for name, value in seen[3 * steps // 4].items())
+    early = load_model(snapshot_folder(folder, 0.25)).state_dict()
+    assert not all(torch.equal(early[name], value) for name, value in late.items())
+    assert find_models([str(out)]) == [Pretrained("minimax", 0, folder / "model")]
