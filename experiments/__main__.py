@@ -60,7 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("table2", help="Multi-Modal Mask MAE, beside the printed"), "table2"
     )
     add_table3(commands.add_parser("table3", help="cost of a step of each method, measured"))
-    add_table(commands.add_parser("figure3", help="semantics halfway through"), "figure3")
+    add_table(
+        commands.add_parser(
+            "figure3", help="semantics predicted after half of table2's pre-training"
+        ),
+        "figure3",
+    )
     add_bert(commands.add_parser("bert", help="PoS-BERT: prepare, pretrain, finetune"))
     add_mae(commands.add_parser("mae", help="Multi-Modal Mask MAE: prepare, pretrain, finetune"))
     add_mechanisms(commands.add_parser("mechanisms", help="mechanisms behind the results"))

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.configuration import PRESETS, load, presets
 from experiments.report.collect import Material, TableOf
-from experiments.report.text import Links, joined, plain, several, table
+from experiments.report.text import Links, joined, plain, prose, several, table
 from experiments.tables.preset import DataSet, TablePreset
 
 __all__ = ["data_section", "how_section", "not_run_section", "provenance_section"]
@@ -56,7 +56,7 @@ def data_section() -> str:
             read = load(TablePreset, PRESETS / name / f"{preset}.yaml")
             for each in read.data.values():
                 used.setdefault(_terms(each), []).append(f"{name} {preset}")
-    rows = ([plain(cell) for cell in (*each, ", ".join(by))] for each, by in used.items())
+    rows = ([prose(cell) for cell in (*each, ", ".join(by))] for each, by in used.items())
     head = ["data set", "licence", "where to get it, and its form", "used by"]
     lines = [
         "None of these is shipped. The presets named `smoke` read generated data only.",

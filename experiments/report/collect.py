@@ -102,6 +102,8 @@ class Material:
     """README.md files."""
     figures: tuple[Path, ...]
     """PNG files with their numbers beside them."""
+    figure3: tuple[Path, ...] = ()
+    """PNG files of ``python -m experiments figure3``."""
 
 
 def collect(sources: Sources) -> Material:
@@ -129,6 +131,7 @@ def collect(sources: Sources) -> Material:
         _document(sources.table3, "printed", "provenance"),
         tuple(sorted(sources.results.glob("*/README.md"))),
         tuple(p for p in sorted(sources.figures.glob("*.png")) if p.with_suffix(".csv").is_file()),
+        tuple(p for s in sources.stores for p in sorted(s.parent.glob("tables/figure3-*.png"))),
     )
 
 

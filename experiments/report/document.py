@@ -15,7 +15,12 @@ from experiments.report.collect import Material
 from experiments.report.forest import forest_plot
 from experiments.report.pages import page_section
 from experiments.report.summary import headline, summary
-from experiments.report.tables_section import records_section, table3_section, tables_section
+from experiments.report.tables_section import (
+    figure3_section,
+    records_section,
+    table3_section,
+    tables_section,
+)
 from experiments.report.text import Links
 from experiments.report.theory_section import figures_section, ledger_section
 from experiments.tables.render import to_csv
@@ -99,6 +104,8 @@ def _sections(
         if plot is not None:
             plots[made.name] = pictures.add(f"forest-{made.name}.png", plot)
     yield Section("Tables 1 and 2", tables_section(material.tables, plots, links))
+    drawn = {path: pictures.copy(path) for path in material.figure3}
+    yield Section("Figure 3", figure3_section(drawn, links))
     if material.table3 is not None:
         yield Section("Table 3: cost of a step", table3_section(material.table3, links))
     if material.pages:

@@ -82,7 +82,7 @@ def summary(material: Material) -> Iterator[str]:
     if smoke:
         yield (
             f"**No evidence.** {joined(smoke)} {'is' if len(smoke) == 1 else 'are'} of generated "
-            "data and shown only because every cell of them was run."
+            "data, and shown for their form only."
         )
     if material.table3 is not None:
         yield f"**Table 3.** {_table3(material.table3)}"

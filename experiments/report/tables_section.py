@@ -1,17 +1,18 @@
 """The sections of Tables 1, 2 and 3, and the numbers behind them seed by seed."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from experiments.report.cells import differences, main_table, row_heading, seed_by_seed
 from experiments.report.collect import Document, TableOf
-from experiments.report.text import Links, joined, plain, several, table
+from experiments.report.text import Links, joined, plain, prose, several, table
 from experiments.report.verdicts import METHOD, Comparison, compare
 from experiments.tables.cells import difference_text
 from experiments.tables.grid import REFERENCE
 from experiments.tables.made import STUDIES
 
-__all__ = ["records_section", "table3_section", "tables_section"]
+__all__ = ["figure3_section", "records_section", "table3_section", "tables_section"]
 
 _RULE = """\
 Differences are paired by seed of pre-training, with Student's 95 % interval. *supports*: the \
@@ -22,8 +23,12 @@ all, one interval in twenty leaves 0 out by chance."""
 _SEEDS = """\
 Seeds are those of pre-training. A number links to its record; a mean over several seeds of \
 fine-tuning to the record of each, and an average over tasks to the folder of them all."""
+_FIGURE_3 = """\
+Semantic predictions of each balancer's model after half of its pre-training, fine-tuned from there, \
+beside input and ground truth. A few pictures prove nothing: the mean IoU over all test images is in \
+the records of `semseg-half`."""
 _SMOKE = """\
-**No evidence:** generated data and models trained for seconds. It shows that every cell is run."""
+**No evidence:** generated data and models trained for seconds, shown for its form only."""
 
 
 def tables_section(tables: tuple[TableOf, ...], pictures: Mapping[str, str], links: Links) -> str:
@@ -56,6 +61,23 @@ def records_section(tables: tuple[TableOf, ...], links: Links) -> str:
     return "\n".join(lines) or "No records.\n"
 
 
+def figure3_section(drawn: Mapping[Path, str], links: Links) -> str:
+    """Figure 3 of every preset that was drawn.
+
+    Args:
+        drawn: addresses by file.
+        links: from the report to files.
+    """
+    if not drawn:
+        return "Not drawn yet: `python -m experiments figure3 --preset P` does it.\n"
+    lines = [_FIGURE_3, ""]
+    for path, address in drawn.items():
+        preset = path.stem.removeprefix("figure3-")
+        lines += [f"Preset {plain(preset)} ({links.link(path.name, path)}):", ""]
+        lines += [f"![Semantic predictions at half pre-training, {preset}]({address})", ""]
+    return "\n".join(lines)
+
+
 def table3_section(document: Document, links: Links) -> str:
     """The verdicts on Table 3's entries, and what was measured for them."""
     content = document.content
@@ -69,8 +91,8 @@ def table3_section(document: Document, links: Links) -> str:
         "",
         *table(["method", "printed", *readings, "verdict"], entries, left=5),
         "",
-        *(f"- {plain(r['name'])}: {plain(r['statement'])}" for r in content["printed"]["readings"]),
-        *(f"- {plain(note)}" for note in content.get("notes", ())),
+        *(f"- {plain(r['name'])}: {prose(r['statement'])}" for r in content["printed"]["readings"]),
+        *(f"- {prose(note)}" for note in content.get("notes", ())),
         "",
     ])  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-__all__ = ["Links", "anchor", "joined", "plain", "several", "table"]
+__all__ = ["Links", "anchor", "joined", "plain", "prose", "several", "table"]
 
 _SPECIAL = re.compile(r"([\\`*<&|~]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[]))")
 
@@ -30,6 +30,11 @@ class Links:
 def plain(text: object) -> str:
     """Text of which nothing is taken for Markdown."""
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def prose(text: object) -> str:
+    """`plain`, but for words in backticks, which are code."""
+    return plain(text).replace(r"\`", "`")
 
 
 def anchor(heading: str) -> str:

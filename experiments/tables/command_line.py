@@ -153,6 +153,8 @@ def _show(
     if differences is not None:
         console.print(differences)
     out.mkdir(parents=True, exist_ok=True)
+    for note in render.notes(grid, generated=not table.data):
+        console.print(note, markup=False, highlight=False, style="dim")
     forms = {"md": render.to_markdown, "csv": render.to_csv, "tex": render.to_latex}
     for suffix, form in forms.items():
         write_atomically(out / f"{name}-{preset}.{suffix}", form(grid))

@@ -149,6 +149,8 @@ def run_all(maker: Maker, planned: Plan, store: Store, console: Console) -> Outc
     """
     if not planned.finished:
         maker.check()
+        if planned.known:
+            console.print(f"{len(planned.known)} of {len(planned.recipes)} runs done before")
     total, made, failed = len(planned.recipes), 0, list[str]()
     place = {key: number for number, key in enumerate(planned.recipes, 1)}
     for chain in planned.chains:

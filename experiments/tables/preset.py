@@ -126,6 +126,8 @@ def check_data(preset: TablePreset, data: Path | None) -> None:
     if not missing:
         return
     lines = [f"  {each.path}: {each.title} ({each.licence}); {each.source}" for each in missing]
+    if data is not None and not data.is_dir():
+        raise ConfigurationError(f"--data {data}: there is no such folder")
     where = "--data DIR is needed, a folder with" if data is None else f"--data {data} should have"
     raise ConfigurationError("\n".join([where, *lines]))
 

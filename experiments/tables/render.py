@@ -18,9 +18,10 @@ from experiments.tables.cells import (
 )
 from experiments.tables.grid import REFERENCE, Column, Grid, GridRow
 
-__all__ = ["differences_table", "to_csv", "to_latex", "to_markdown", "to_terminal"]
+__all__ = ["differences_table", "notes", "to_csv", "to_latex", "to_markdown", "to_terminal"]
 
 PRINTED = "printed"
+_GENERATED = "Generated data and models trained for seconds: no evidence for or against the paper."
 _SEEDS = """\
 Mean ± sample standard deviation over seeds of pre-training; the best mean of a line is bold."""
 _DIFFERENCES = """\
@@ -64,8 +65,23 @@ def differences_table(grid: Grid) -> Table | None:
 
 
 def _caption(grid: Grid) -> str:
-    seeds = {seeds_text(row) for row in grid.rows}
-    return f"± sample standard deviation; seeds: {', '.join(sorted(seeds))}"
+    seeds = f"seeds: {', '.join(sorted({seeds_text(row) for row in grid.rows}))}"
+    return f"± sample standard deviation; {seeds}" if grid.seeds > 1 else seeds
+
+
+def notes(grid: Grid, *, generated: bool = False) -> list[str]:
+    """What is to be said below a table.
+
+    Args:
+        grid: the table.
+        generated: whether its data were.
+    """
+    return [
+        *([_GENERATED] if generated else []),
+        _SEEDS,
+        *([_DIFFERENCES] if _compared(grid) else []),
+        *grid.notes,
+    ]
 
 
 def to_markdown(grid: Grid) -> str:
@@ -88,8 +104,7 @@ def to_markdown(grid: Grid) -> str:
         for row in rows:
             cells = [_difference(grid, row, column, " ") for column in grid.columns]
             lines.append(_markdown_line([row.name, *cells]))
-    notes = [_SEEDS, *([_DIFFERENCES] if rows else []), *grid.notes]
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes(grid))]) + "\n"
 
 
 def to_csv(grid: Grid) -> str:

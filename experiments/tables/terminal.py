@@ -23,6 +23,9 @@ __all__ = ["WIDTH", "measuring", "print_table3"]
 WIDTH = 100
 """Columns when the output is not a terminal."""
 
+_ROUNDS = 5
+"""Rounds from which medians and quartiles of times mean something."""
+
 _WIDE = 96
 """Columns from which there is room for the extra FLOPs."""
 
@@ -45,6 +48,8 @@ def measuring(title: str, total: int) -> Iterator[Callable[[], None]]:
 def print_table3(table: Table3, out: Path) -> None:
     """Print the measurements, the verdicts on the printed entries, and where the files are."""
     console = _console()
+    if table.settings.repeats < _ROUNDS:
+        console.print(f"Fewer than {_ROUNDS} rounds: the wall ratios are no timing.", style="bold")
     for sizes, tasks, rows in table.sections():
         console.print(_heading(sizes, tasks))
         console.print(_measurements(rows, wide=console.width >= _WIDE))

@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        default=Path("runs/nonconvex"),
+        default=Path("runs/mechanisms/nonconvex"),
         help="where runs and results go (default: %(default)s)",
     )
     parser.add_argument(
