@@ -24,9 +24,9 @@ _SEEDS = """\
 Seeds are those of pre-training. A number links to its record; a mean over several seeds of \
 fine-tuning to the record of each, and an average over tasks to the folder of them all."""
 _FIGURE_3 = """\
-Semantic predictions of each balancer's model after half of its pre-training, fine-tuned from there, \
-beside input and ground truth. A few pictures prove nothing: the mean IoU over all test images is in \
-the records of `semseg-half`."""
+Semantic predictions of each balancer's model after half of its pre-training, fine-tuned from \
+there, beside input and ground truth. A few pictures prove nothing: the mean IoU over all test \
+images is in the records of `semseg-half`."""
 _SMOKE = """\
 **No evidence:** generated data and models trained for seconds, shown for its form only."""
 
