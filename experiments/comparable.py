@@ -7,7 +7,7 @@ import yaml
 
 from experiments.records import RecordError, require
 
-__all__ = ["check_comparable", "first_difference"]
+__all__ = ["check_comparable", "check_recipes", "first_difference"]
 
 _OF_THE_ARM = ("arms", "grouping")
 """Fields in which arms may differ, but not two runs of one arm."""
@@ -37,6 +37,22 @@ def check_comparable(runs: Sequence[dict[str, Any]]) -> None:
         first = first or (run, shared)
         _compare(*first, run, shared)
         _compare(*first_of_arm.setdefault(run["arm"], (run, content)), run, content)
+
+
+def check_recipes(runs: Sequence[dict[str, Any]]) -> None:
+    """Refuse fine-tunings of one task by different recipes or of different data.
+
+    Args:
+        runs: whose ``configuration`` may differ in ``model``, what they start from.
+
+    Raises:
+        RecordError: two runs differ in something else, or a run has no readable configuration.
+    """
+    first: tuple[dict[str, Any], dict[str, Any]] | None = None
+    for run in runs:
+        content = {name: value for name, value in _configuration(run).items() if name != "model"}
+        first = first or (run, content)
+        _compare(*first, run, content)
 
 
 def _configuration(run: dict[str, Any]) -> dict[str, Any]:

@@ -34,9 +34,12 @@ class Estimate:
 
     @property
     def sign(self) -> int:
-        """1 or −1 if the interval is on one side of 0; else 0, as with one seed."""
+        """1 or −1 if the interval is on one side of 0; else 0, as with one seed.
+
+        Also 0 if it has no width: seeds that agree to the last digit are too coarse to tell.
+        """
         ends = self.interval
-        if ends is None or ends[0] <= 0 <= ends[1]:
+        if ends is None or ends[0] <= 0 <= ends[1] or not self.half_width:
             return 0
         return 1 if ends[0] > 0 else -1
 
@@ -49,10 +52,12 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
         level: coverage aimed at.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or one that is not finite.
     """
-    if not values:
-        raise ValueError("`values` should have at least one number; found none")
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError(
+            f"`values` should have at least one number, and finite ones; found {list(values)}"
+        )
     count = len(values)
     if count == 1:
         return Estimate(float(values[0]), None, None, 1)

@@ -90,7 +90,7 @@ def differences(risks: TaskRisks, reference: TaskRisks, tasks: Iterable[str]) ->
         tasks: names of the tasks.
 
     Returns:
-        By task, ``value`` and ``standard_error``.
+        By task, ``value`` and ``standard_error``, which is None of one image.
 
     Raises:
         ValueError: the two are of different numbers of images or tasks.
@@ -118,14 +118,14 @@ def summarise(risks: TaskRisks, tasks: Iterable[str]) -> dict[str, Any]:
         ``risks``: by task ``value``, ``standard_error`` and ``images``; ``worst`` and ``mean`` over
         tasks; plain data.
     """
-    by_task = {}
+    by_task: dict[str, dict[str, Any]] = {}
     for name, column in zip(tasks, risks.values.T, strict=True):
         known = column[~np.isnan(column)]
         if known.size:
             error = known.std(ddof=1) / np.sqrt(known.size) if known.size > 1 else np.nan
             by_task[name] = {
                 "value": float(known.mean()),
-                "standard_error": float(error),
+                "standard_error": None if np.isnan(error) else float(error),
                 "images": int(known.size),
             }
     values = [each["value"] for each in by_task.values()]

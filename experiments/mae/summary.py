@@ -1,12 +1,11 @@
 """All that finished runs found, on one page: for the terminal and as ``summary.md``."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
-from experiments.comparable import check_comparable
+from experiments.comparable import check_recipes
 from experiments.mae import results
 from experiments.mae.downstream import results as downstream
 from experiments.mae.downstream.configuration import TaskName
@@ -64,7 +63,7 @@ def summarise(pretrained: Path, finetuned: Path | None = None) -> Page:
         of_task = [run for run in tuned if run["task"] == task]
         if not of_task:
             continue
-        _check_recipes(of_task)
+        check_recipes(of_task)
         of_task.sort(key=lambda run: (*arms, run["arm"]).index(run["arm"]))
         rows = downstream.rows(task, of_task)
         title = _title(task, of_task[0])
@@ -98,7 +97,7 @@ def _differences(pretrained: Path, runs: Sequence[dict[str, Any]]) -> list[str]:
             lines += [f"Less those of `{REFERENCE}`, with paired standard errors over images:", ""]
             lines += ["| arm | " + " | ".join(tasks) + " |", "|---|" + "---:|" * len(tasks)]
         cells = [
-            f"{each['value']:+.4f} ± {each['standard_error']:.4f}".replace("-", "−")
+            f"{each['value']:+.4f} ± {each['standard_error'] or math.nan:.4f}".replace("-", "−")
             for each in found.values()
         ]
         lines.append(f"| {run['arm']}, seed {run['seed']} | " + " | ".join(cells) + " |")
@@ -119,18 +118,6 @@ def _fine_tuned(folder: Path | None) -> list[dict[str, Any]]:
     for run in kept:
         require(run, "arm", "date", "configuration", "data", "test")
     return sorted(kept, key=lambda run: str(run["date"]))
-
-
-def _check_recipes(runs: Sequence[dict[str, Any]]) -> None:
-    """All runs of a task have one recipe and the same images, whatever model they start from."""
-    recipes = []
-    for run in runs:
-        content = yaml.safe_load(str(run["configuration"]))
-        if not isinstance(content, dict):
-            raise RecordError(f"`configuration` of a run of {run['arm']} should hold fields")
-        content.pop("model", None)
-        recipes.append({**run, "configuration": yaml.safe_dump(content)})
-    check_comparable(recipes)
 
 
 def _title(task: TaskName, run: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.report.collect import TableOf
 from experiments.report.text import Links, anchor, table
@@ -14,8 +14,10 @@ from experiments.tables.cells import (
     printed_text,
     seeds_text,
 )
-from experiments.tables.grid import Column, GridRow
-from experiments.tables.store import Key
+from experiments.tables.grid import GridRow
+
+if TYPE_CHECKING:
+    from experiments.tables.store import Key
 
 __all__ = ["differences", "main_table", "plain_table", "row_heading", "seed_by_seed"]
 
@@ -108,17 +110,12 @@ def seed_by_seed(made: TableOf, row: GridRow, links: Links) -> Iterator[str]:
             if value is None:
                 cells.append(NOTHING)
                 continue
-            behind = [key for key, record in parts[seed].items() if _alone(column, key, record)]
+            behind = [key for key in parts[seed] if key.part in column.parts]
             paths = [made.store.path(key) for key in behind]
             any_of_seed = made.store.path(next(iter(parts[seed])))
             cells.append(_with_records(column.text(value), paths, any_of_seed.parent, links))
         lines.append([f"{column.title} ({column.metric})", *cells])
     yield from table(["", *(f"seed {seed}" for seed in seeds)], lines)
-
-
-def _alone(column: Column, key: Key, record: Mapping[str, Any]) -> bool:
-    """Whether a record gives a number of the column by itself."""
-    return column.value({key.part: record}) is not None
 
 
 def _with_records(shown: str, paths: Sequence[Path], folder: Path, links: Links) -> str:

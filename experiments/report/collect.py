@@ -5,17 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from experiments.configuration import PRESETS, ConfigurationError, load, presets
 from experiments.records import read, require
 from experiments.tables.grid import Grid
 from experiments.tables.made import STUDIES, made_grid
 from experiments.tables.preset import TablePreset
-from experiments.tables.store import Store
+from experiments.tables.store import PRETRAIN, Store
 
 __all__ = ["Document", "Material", "NotRun", "Sources", "TableOf", "collect"]
 
 SMOKE = "smoke"
 """Name of the presets of which nobody expects evidence."""
+
+_GENERATED = {"generated", "scenes"}
+"""Sources of data that nobody has observed."""
 
 _ROWS = {"average": "None", "minimax": "Minimax"}
 """Printed names of arms, where there is no preset file that has them."""
@@ -67,9 +72,11 @@ class TableOf:
 
     @property
     def evidence(self) -> bool:
-        """Whether its numbers say anything of the paper: generated data do not."""
-        real = self.preset is None or bool(self.preset.data)
-        return real and not self.grid.preset.startswith(SMOKE)
+        """Whether its numbers say anything of the paper: those of generated data do not."""
+        recipes = (r["recipe"] for key, r in self.grid.records.items() if key.part == PRETRAIN)
+        preparations = (yaml.safe_load(recipe).get("preparation") or {} for recipe in recipes)
+        sources = {each.get("source") for each in preparations}
+        return not sources & _GENERATED and not self.grid.preset.startswith(SMOKE)
 
 
 @dataclass(frozen=True)

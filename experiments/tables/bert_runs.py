@@ -1,8 +1,8 @@
 """The runs of Table 1: PoS-BERT pre-trained, then fine-tuned on each task of GLUE."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,11 @@ class BertRuns:
         how = self.configuration.fine_tuning
         return [PRETRAIN, *(f"{task}-{seed}" for task in how.tasks for seed in how.seeds)]
 
+    @property
+    def arms(self) -> Collection[str]:
+        """Of the study."""
+        return self.configuration.arms.keys()
+
     def recipe(self, arm: str, part: str) -> str:
         """The study of one arm, and how the data are prepared; or the recipe of fine-tuning."""
         study = self.configuration
@@ -89,7 +94,6 @@ class BertRuns:
         """Make one run, or go on with it."""
         if part == PRETRAIN:
             return self._pretrained(arm, seed)
-        self._pretrained(arm, seed)  # its model may have gone since it was recorded
         task, _, number = part.rpartition("-")
         return self._fine_tuned(arm, seed, task, int(number))
 
@@ -98,15 +102,14 @@ class BertRuns:
         out = self._folder / "pretrained"
         return pretrain(self.configuration, data, out, arm, seed, command=self.command)
 
+    @cache  # noqa: B019 - one object a command
     def _prepared(self, name: str) -> Path:
-        """What the runs read, prepared once by the first process that needs it."""
+        """What is read: prepared by the first process that needs it, checked by others."""
         for each in self.table.prepared:
             folder = self._folder / each
-            if folder.is_dir():
-                continue
             self._folder.mkdir(parents=True, exist_ok=True)
             where = self.data or Path()
-            how = preparation_of(BertStudy, self.study, self.table, each, where)
+            how = preparation_of(BertStudy, self.study, self.table, each, where, self.more)
             source = None if how.source == "generated" else where / self.table.prepared[each].path
             with FileLock(self._folder / f".{each}.lock"):
                 prepare(how, source, folder)

@@ -6,9 +6,9 @@ from typing import Any
 
 from experiments.estimates import Estimate, estimate, paired_difference
 from experiments.tables.printed_values import Printed
-from experiments.tables.store import Key
+from experiments.tables.store import PRETRAIN, Key
 
-__all__ = ["REFERENCE", "Column", "Grid", "GridRow", "make_grid"]
+__all__ = ["REFERENCE", "Column", "Grid", "GridRow", "make_grid", "parts_of"]
 
 REFERENCE = "None"
 """The row that others are compared with: the mean of the risks, Eq. (4)."""
@@ -28,6 +28,8 @@ class Column:
     """Its number for one seed; None if a run is missing."""
     digits: int = 1
     more_is_better: bool = True
+    parts: tuple[str, ...] = (PRETRAIN,)
+    """Of which its number is made; empty if it is made of other columns."""
     upstream: bool = False
     """Whether it is a held-out risk of pre-training, which the paper does not print."""
 
@@ -90,6 +92,19 @@ class Grid:
             for column in self.columns
             if not row.values.get(column.title)
         ]
+
+
+def parts_of(records: Mapping[Key, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Fine-tunings that some arm and seed has, by task: each makes a cell only with all of them.
+
+    Args:
+        records: of one preset of a study.
+    """
+    found: dict[str, set[str]] = {}
+    for key in records:
+        if key.part != PRETRAIN:
+            found.setdefault(key.part.rpartition("-")[0], set()).add(key.part)
+    return {task: sorted(parts) for task, parts in found.items()}
 
 
 def make_grid(

@@ -1,14 +1,18 @@
 """The runs of a table: which there are, which of them are a process's share, and running them."""
 
+import json
+import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from rich.console import Console
 
+from experiments.comparable import first_difference
 from experiments.configuration import ConfigurationError, message
-from experiments.tables.store import Key, Store
+from experiments.records import RecordError, read
+from experiments.tables.store import PRETRAIN, Key, Store
 
 __all__ = ["Chain", "Maker", "Outcome", "Plan", "Shard", "chains", "plan", "run_all"]
 
@@ -23,6 +27,10 @@ class Maker(Protocol):
     @property
     def preset(self) -> str:
         """Name of the preset of the table."""
+
+    @property
+    def arms(self) -> Collection[str]:
+        """Of the study."""
 
     def parts(self) -> Sequence[str]:
         """Of every arm and seed, in the order in which they can be run."""
@@ -131,6 +139,9 @@ def plan(maker: Maker, share: Sequence[Chain], store: Store) -> Plan:
     parts = maker.parts()
     keys = [[Key(maker.study, maker.preset, c.arm, c.seed, part) for part in parts] for c in share]
     recipes = {key: maker.recipe(key.arm, key.part) for each in keys for key in each}
+    for key in store.records(maker.study, maker.preset):  # also those of other shares and rows
+        if key.arm in maker.arms and key.part in parts:
+            store.find(key, maker.recipe(key.arm, key.part), maker.defaults(key.part))
     known = {k for k, text in recipes.items() if store.find(k, text, maker.defaults(k.part))}
     return Plan(tuple(tuple(each) for each in keys), recipes, frozenset(known))
 
@@ -153,18 +164,54 @@ def run_all(maker: Maker, planned: Plan, store: Store, console: Console) -> Outc
             console.print(f"{len(planned.known)} of {len(planned.recipes)} runs done before")
     total, made, failed = len(planned.recipes), 0, list[str]()
     place = {key: number for number, key in enumerate(planned.recipes, 1)}
+    known = set(planned.known)
     for chain in planned.chains:
         for key in chain:
-            if key in planned.known:
+            if key in known or _appeared(maker, key, planned, store):
+                known.add(key)
                 continue
             console.rule(f"{place[key]}/{total} {key.title}", characters="-")
             try:
+                if key.part != PRETRAIN:
+                    _check_model(maker, key, store)
                 result = maker.run(key.arm, key.seed, key.part)
-            except ConfigurationError as error:
+            except (ConfigurationError, RecordError) as error:
                 failed.append(f"{key.title}: {message(error)}")
                 console.print(f"failed: {failed[-1]}", markup=False, highlight=False, style="red")
                 break
             made += 1
-            if result:
+            if result and _is_first() and not _appeared(maker, key, planned, store):
                 store.add(key, planned.recipes[key], result)
-    return Outcome(made, len(planned.known), tuple(failed))
+    return Outcome(made, len(known), tuple(failed))
+
+
+def _appeared(maker: Maker, key: Key, planned: Plan, store: Store) -> bool:
+    """Whether another process has recorded a run since it was planned."""
+    return store.find(key, planned.recipes[key], maker.defaults(key.part)) is not None
+
+
+def _check_model(maker: Maker, key: Key, store: Store) -> None:
+    """What is fine-tuned is the model whose pre-training is on record, also if it was made anew."""
+    model = maker.run(key.arm, key.seed, PRETRAIN)
+    path = store.path(replace(key, part=PRETRAIN))
+    if not model or not path.is_file():
+        return
+    difference = first_difference(_identity(read(path)), _identity(model))
+    if difference:
+        field, there, here = difference
+        raise ConfigurationError(
+            f"{path} is of another model: `{field}` is {there} there and {here} in the one trained "
+            "again; remove the records of this arm and seed, or choose another --out"
+        )
+
+
+def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one pre-training from another: how it was configured, and how it ended."""
+    kept = {name: record.get(name) for name in ("configuration", "valid", "test", "held_out")}
+    plain: dict[str, Any] = json.loads(json.dumps(kept))
+    return plain
+
+
+def _is_first() -> bool:
+    """Whether this is the process that writes, of those of torchrun."""
+    return int(os.environ.get("RANK", "0")) == 0

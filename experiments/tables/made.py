@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.comparable import check_comparable
+from experiments.comparable import check_comparable, check_recipes
 from experiments.tables import table1, table2
 from experiments.tables.grid import Grid
 from experiments.tables.store import PRETRAIN, Key, Store
@@ -31,4 +31,10 @@ def made_grid(name: str, preset: str, rows: Mapping[str, str], store: Store) -> 
     """
     records = store.records(STUDIES[name], preset)
     check_comparable([dict(r) for key, r in records.items() if key.part == PRETRAIN])
+    by_task: dict[str, list[dict[str, Any]]] = {}
+    for key, record in records.items():
+        if key.part != PRETRAIN:
+            by_task.setdefault(key.part.rpartition("-")[0], []).append(dict(record))
+    for of_task in by_task.values():
+        check_recipes(of_task)
     return _GRIDS[name](preset, rows, records)

@@ -1,6 +1,6 @@
 """The runs of Table 2 and Figure 3: Multi-Modal Mask MAE pre-trained, then fine-tuned."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,7 +12,6 @@ from rich.console import Console
 
 from experiments.configuration import ConfigurationError, dump, plain
 from experiments.mae.arms import check_arms
-from experiments.mae.data.build import MANIFEST
 from experiments.mae.data.preparation import prepare
 from experiments.mae.downstream.configuration import Depth, Downstream, FineTuning
 from experiments.mae.downstream.models import Pretrained
@@ -26,14 +25,12 @@ from experiments.quiet import quick_collections
 from experiments.records import RESULT, run_folder
 from experiments.run_bar import run_bar
 from experiments.tables.preset import TablePreset, check_data, load_study, preparation_of
-from experiments.tables.store import PRETRAIN
+from experiments.tables.store import HALFWAY, PRETRAIN
 
 __all__ = ["HALF", "MaeRuns"]
 
 HALF = 0.5
 """Share of pre-training after which Figure 3 looks at the model."""
-_HALFWAY = "-half"
-"""Ends the part of a fine-tuning that starts from there."""
 _WITHOUT_EFFECT = ("seeds", "save_every", "keep_models", "pictures", "workers")
 
 
@@ -81,6 +78,11 @@ class MaeRuns:
             *(f"{task}-{seed}" for task in self.tasks for seed in self._recipe_of(task).seeds),
         ]
 
+    @property
+    def arms(self) -> Collection[str]:
+        """Of the study."""
+        return self.configuration.arms.keys()
+
     def recipe(self, arm: str, part: str) -> str:
         """The study of one arm, and how the images are prepared; or the recipe of fine-tuning."""
         study = self.configuration
@@ -97,7 +99,7 @@ class MaeRuns:
         """Of the fields of `recipe`."""
         if part == PRETRAIN:
             return dump(MaeStudy())
-        how: FineTuning = getattr(Downstream(), self._task_of(part).removesuffix(_HALFWAY))
+        how: FineTuning = getattr(Downstream(), self._task_of(part).removesuffix(HALFWAY))
         return dump(how)
 
     def check(self) -> None:
@@ -106,9 +108,8 @@ class MaeRuns:
 
     def run(self, arm: str, seed: int, part: str) -> dict[str, Any]:
         """Make one run, or go on with it."""
-        made = self._pretrained(arm, seed)  # its model may have gone since it was recorded
         if part == PRETRAIN:
-            return made
+            return self._pretrained(arm, seed)
         run = self.fine_tuning(arm, seed, part)
         with quick_collections(), run_bar(self.console, run.images, "images") as bar:
             bar.run(run.title, run.how.batch_size)
@@ -126,7 +127,7 @@ class MaeRuns:
         folder = run_folder(self._folder / "pretrained", arm, seed)
         out = self._folder / "finetuned"
         model = folder / "model"
-        if task.endswith(_HALFWAY):
+        if task.endswith(HALFWAY):
             out, model = self._folder / "finetuned-half", snapshot_folder(folder, HALF)
             if not model.is_dir():
                 raise ConfigurationError(
@@ -158,7 +159,7 @@ class MaeRuns:
         return part.rpartition("-")[0]
 
     def _recipe_of(self, task: str) -> FineTuning:
-        found: FineTuning = getattr(self.configuration.downstream, task.removesuffix(_HALFWAY))
+        found: FineTuning = getattr(self.configuration.downstream, task.removesuffix(HALFWAY))
         return found
 
     def _pretrained(self, arm: str, seed: int) -> dict[str, Any]:
@@ -170,22 +171,21 @@ class MaeRuns:
     def _read(self, task: str) -> tuple[TaskData, tuple[float, float] | None]:
         """Images of a task, and mean and deviation of depth."""
         how = self._recipe_of(task)
-        read = read_data(how, self._prepared(task.removesuffix(_HALFWAY)))
+        read = read_data(how, self._prepared(task.removesuffix(HALFWAY)))
         if isinstance(how, Depth):
             return read, how.standardisation or depth_statistics(read)
         return read, None
 
+    @cache  # noqa: B019 - one object a command
     def _prepared(self, part: str) -> Path:
-        """What a part reads, prepared once by the first process that needs it."""
+        """What a part reads: prepared by the first process that needs it, checked by others."""
         name = self.table.reads[part]
         if name not in self.table.prepared:  # a manifest that somebody else made, such as `label`
             return (self.data or Path()) / self.table.data[name].path
         folder = self._folder / name
-        if (folder / MANIFEST).is_file():
-            return folder
         self._folder.mkdir(parents=True, exist_ok=True)
         where = self.data or Path()
-        how = preparation_of(MaeStudy, self.study, self.table, name, where)
+        how = preparation_of(MaeStudy, self.study, self.table, name, where, self.more)
         source = None if how.source == "scenes" else where / self.table.prepared[name].path
         with FileLock(self._folder / f".{name}.lock"):
             prepare(how, source, folder)

@@ -88,7 +88,14 @@ def load_study(kind: type[S], study: str, preset: TablePreset, more: tuple[str, 
     return load(kind, path, (*preset.overrides, *more), study=study)
 
 
-def preparation_of(kind: type[Any], study: str, preset: TablePreset, name: str, data: Path) -> Any:
+def preparation_of(
+    kind: type[Any],
+    study: str,
+    preset: TablePreset,
+    name: str,
+    data: Path,
+    more: tuple[str, ...] = (),
+) -> Any:
     """The configuration of one preparation.
 
     Args:
@@ -97,10 +104,11 @@ def preparation_of(kind: type[Any], study: str, preset: TablePreset, name: str, 
         preset: of the table.
         name: of `TablePreset.prepared`.
         data: the folder of ``--data``.
+        more: ``key=value`` over the study, before what the preparation says of itself.
     """
     words = [word.replace("{data}", str(data)) for word in preset.prepared[name].preparation]
-    more = tuple(f"preparation{'' if word.startswith('=') else '.'}{word}" for word in words)
-    found: Any = load_study(kind, study, preset, more)
+    own = tuple(f"preparation{'' if word.startswith('=') else '.'}{word}" for word in words)
+    found: Any = load_study(kind, study, preset, (*more, *own))
     return found.preparation
 
 

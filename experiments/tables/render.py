@@ -25,8 +25,8 @@ _GENERATED = "Generated data and models trained for seconds: no evidence for or 
 _SEEDS = """\
 Mean ± sample standard deviation over seeds of pre-training; the best mean of a line is bold."""
 _DIFFERENCES = """\
-Differences to the row None are paired by seed, with Student's 95 % interval; a star marks those \
-whose interval leaves out 0. Many cells are looked at: one in twenty such stars is chance."""
+Differences to the row None are paired by seed, with Student's 95 % interval; ‡ marks those \
+whose interval leaves out 0. Many cells are looked at: one in twenty such marks is chance."""
 
 
 def to_terminal(grid: Grid) -> Table:
@@ -104,7 +104,7 @@ def to_markdown(grid: Grid) -> str:
         for row in rows:
             cells = [_difference(grid, row, column, " ") for column in grid.columns]
             lines.append(_markdown_line([row.name, *cells]))
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes(grid))]) + "\n"
+    return "\n".join([*lines, "", *(f"- {_starred(note)}" for note in notes(grid))]) + "\n"
 
 
 def to_csv(grid: Grid) -> str:
@@ -122,10 +122,12 @@ def to_latex(grid: Grid) -> str:
     lines = [r"\begin{tabular}{l" + "r" * len(grid.columns) + "}", r"\toprule", rf"{head} \\"]
     lines.append(r"\midrule")
     for row in grid.rows:
-        cells = [_cell(grid, row, column, r"\textbf{{{}}}") for column in grid.columns]
-        lines.append(" & ".join(_escaped(cell) for cell in [row.name, *cells]) + r" \\")
+        cells = [_bold(_escaped(_cell(grid, row, column, "<{}>"))) for column in grid.columns]
+        lines.append(" & ".join([_escaped(row.name), *cells]) + r" \\")
         if row.name in grid.printed:
-            cells = [rf"\textit{{{_escaped(cell)}}}" for cell in _printed(grid, row.name)]
+            cells = [
+                rf"\textit{{{_escaped(cell)}}}" for cell in _printed(grid, row.name, starred=False)
+            ]
             lines.append(" & ".join([rf"\quad {PRINTED}", *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -178,11 +180,12 @@ def _difference(grid: Grid, row: GridRow, column: Column, between: str) -> str:
     found = grid.difference(row, column)
     if found is None:
         return NOTHING
-    return difference_text(column, found, "*" if found.sign else "", between)
+    return difference_text(column, found, "‡" if found.sign else "", between)
 
 
-def _printed(grid: Grid, name: str) -> list[str]:
-    return [printed_text(grid, name, column) for column in grid.columns]
+def _printed(grid: Grid, name: str, *, starred: bool = True) -> list[str]:
+    cells = (printed_text(grid, name, column) for column in grid.columns)
+    return [_starred(cell) if starred else cell for cell in cells]
 
 
 def _compared(grid: Grid) -> list[GridRow]:
@@ -193,23 +196,31 @@ def _compared(grid: Grid) -> list[GridRow]:
     ]
 
 
+def _starred(text: str) -> str:
+    """Stars that are no mark of Markdown."""
+    return text.replace("*", r"\*")
+
+
 def _markdown_head(cells: Sequence[str]) -> list[str]:
     return [_markdown_line(cells), "|---|" + "---:|" * (len(cells) - 1)]
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _bold(text: str) -> str:
+    """What is in angle brackets."""
+    return text.replace("<", r"\textbf{").replace(">", "}")
+
+
+_LATEX = {
+    **{letter: rf"\{letter}" for letter in "&%$#_{}"},
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "−": "$-$", "α": r"$\alpha$", "δ": r"$\delta$", "†": r"$\dagger$",
+    "‡": r"$\ddagger$", "·": r"$\cdot$", "–": "--",
+}  # fmt: skip
 
 
 def _escaped(text: str) -> str:
-    for plain, latex in (
-        ("%", r"\%"),
-        ("±", r"$\pm$"),
-        ("−", "$-$"),
-        ("δ1", r"$\delta_1$"),
-        ("†", r"$\dagger$"),
-        ("·", r"$\cdot$"),
-        ("–", "--"),
-    ):
-        text = text.replace(plain, latex)
-    return text
+    return "".join(_LATEX.get(letter, letter) for letter in text)

@@ -18,10 +18,13 @@ from experiments.configuration import ConfigurationError
 from experiments.records import RecordError, read, require
 from taskrobust._files import write_atomically
 
-__all__ = ["PRETRAIN", "Key", "Store"]
+__all__ = ["HALFWAY", "PRETRAIN", "Key", "Store"]
 
 PRETRAIN = "pretrain"
 """The part that all others start from."""
+
+HALFWAY = "-half"
+"""Ends the task of a fine-tuning that starts from the middle of pre-training."""
 
 _BULKY = ("history",)
 """Fields of a run's result that stay beside its model."""
@@ -94,15 +97,25 @@ class Store:
             The new file.
 
         Raises:
-            RecordError: there is a record of this run already.
+            RecordError: there is a record of this run already, or the result is of another run.
+            ConfigurationError: a number is not finite.
         """
         path = self.path(key)
+        of = f"{result.get('task')}-{result.get('seed')}"
+        if key.part != PRETRAIN and _plain(key.part) != of:
+            raise RecordError(f"{key.title} should be of its task and seed; found {of}")
         if path.exists():
             raise RecordError(f"{path} should not be there yet: records are never overwritten")
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = {name: value for name, value in result.items() if name not in _BULKY}
         content = {**kept, "preset": key.preset, "part": key.part, "recipe": recipe}
-        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        try:
+            text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        except ValueError:
+            raise ConfigurationError(
+                f"{key.title}: a number is not finite; training diverged: lower the learning rate"
+            ) from None
+        write_atomically(path, text + "\n")
         return path
 
     def records(self, study: str, preset: str) -> dict[Key, dict[str, Any]]:
@@ -114,8 +127,11 @@ class Store:
         found = {}
         for path in sorted((self.root / study / preset).glob("*/seed-*/*.json")):
             record = read(path)
-            require(record, "arm", "seed", "part", "recipe")
-            seed = int(path.parent.name.removeprefix("seed-"))
+            try:
+                seed = int(path.parent.name.removeprefix("seed-"))
+                require(record, "arm", "seed", "part", "recipe", *_needed(path.stem))
+            except (ValueError, RecordError) as error:
+                raise RecordError(f"{path} is no record of a run: {error}") from None
             key = Key(study, preset, path.parent.parent.name, seed, path.stem)
             of = record.get("pretraining_seed", record["seed"])
             if (record["arm"], of, record["part"]) != (key.arm, key.seed, key.part):
@@ -126,6 +142,17 @@ class Store:
     def presets(self) -> Iterable[tuple[str, str]]:
         """Studies and presets of which there are records."""
         return sorted({path.parts[-5:-3] for path in self.root.glob("*/*/*/seed-*/*.json")})  # type: ignore[misc]
+
+
+def _plain(part: str) -> str:
+    """Task and seed, wherever the fine-tuning started."""
+    task, _, seed = part.rpartition("-")
+    return f"{task.removesuffix(HALFWAY)}-{seed}"
+
+
+def _needed(part: str) -> tuple[str, ...]:
+    """Fields that a record has beside those of every one."""
+    return ("configuration", "device", "parameters") if part == PRETRAIN else ("task",)
 
 
 def _filled(text: str, defaults: str) -> Any:

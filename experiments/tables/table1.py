@@ -1,12 +1,12 @@
 """Table 1: GLUE after PoS-BERT, with the held-out risks that it was pre-trained for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from statistics import mean
 from typing import Any
 
 from experiments.bert.glue.results import METRIC_NAMES, headline
 from experiments.bert.glue.tasks import TASKS
-from experiments.tables.grid import Column, Grid, Records, make_grid
+from experiments.tables.grid import Column, Grid, Records, make_grid, parts_of
 from experiments.tables.printed_values import AVERAGE, TABLE_1, printed_average_is_wrong
 from experiments.tables.store import PRETRAIN, Key
 
@@ -45,11 +45,11 @@ def grid(preset: str, rows: Mapping[str, str], records: Mapping[Key, Mapping[str
 
 
 def _columns(records: Mapping[Key, Mapping[str, Any]]) -> list[Column]:
-    present = {str(record["task"]) for record in records.values() if "task" in record}
-    tasks = [name for name in TASKS if name in present]
+    parts = parts_of(records)
+    tasks = {name: parts[name] for name in TASKS if name in parts}
     return [
-        *(_task_column(name) for name in tasks),
-        Column(AVERAGE, "mean", lambda parts: _average(parts, tasks)),
+        *(_task_column(name, needed) for name, needed in tasks.items()),
+        Column(AVERAGE, "mean", lambda parts: _average(parts, tasks), parts=()),
         *(
             Column(title, "nats", _risk(field), 2, more_is_better=False, upstream=True)
             for title, field in (
@@ -60,19 +60,24 @@ def _columns(records: Mapping[Key, Mapping[str, Any]]) -> list[Column]:
     ]
 
 
-def _task_column(name: str) -> Column:
+def _task_column(name: str, needed: Collection[str]) -> Column:
     task = TASKS[name]
-    return Column(task.title, METRIC_NAMES[task.metric], lambda parts: _score(parts, name))
+    return Column(
+        task.title,
+        METRIC_NAMES[task.metric],
+        lambda parts: _score(parts, needed),
+        parts=tuple(needed),
+    )
 
 
-def _score(parts: Records, task: str) -> float | None:
-    """Mean over the seeds of fine-tuning, × 100."""
-    found = [headline(dict(record)) for record in parts.values() if record.get("task") == task]
-    return 100 * mean(found) if found else None
+def _score(parts: Records, needed: Collection[str]) -> float | None:
+    """Mean over the seeds of fine-tuning, × 100; None unless all of them are there."""
+    found = [headline(dict(parts[part])) for part in needed if part in parts]
+    return 100 * mean(found) if found and len(found) == len(needed) else None
 
 
-def _average(parts: Records, tasks: Sequence[str]) -> float | None:
-    scores = [_score(parts, task) for task in tasks]
+def _average(parts: Records, tasks: Mapping[str, Collection[str]]) -> float | None:
+    scores = [_score(parts, needed) for needed in tasks.values()]
     known = [score for score in scores if score is not None]
     return mean(known) if known and len(known) == len(scores) else None
 

@@ -1,10 +1,10 @@
 """Table 2: classification, semantics and depth after Multi-Modal Mask MAE, with its risks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from statistics import mean
 from typing import Any
 
-from experiments.tables.grid import Column, Grid, Records, make_grid
+from experiments.tables.grid import Column, Grid, Records, make_grid, parts_of
 from experiments.tables.printed_values import TABLE_2
 from experiments.tables.store import PRETRAIN, Key
 
@@ -41,9 +41,15 @@ def grid(preset: str, rows: Mapping[str, str], records: Mapping[Key, Mapping[str
         "printed": TABLE_2,
         "notes": tuple(_NOTES.splitlines()),
     }
+    parts = parts_of(records)
     columns = [
         *(
-            Column(title, unit, _downstream(part, field))
+            Column(
+                title,
+                unit,
+                _downstream(parts.get(part, ()), field),
+                parts=tuple(parts.get(part, ())),
+            )
             for title, (part, field, unit) in _METRICS.items()
         ),
         *(
@@ -55,11 +61,11 @@ def grid(preset: str, rows: Mapping[str, str], records: Mapping[Key, Mapping[str
     return make_grid(head, columns, rows, records)
 
 
-def _downstream(part: str, field: str) -> Any:
+def _downstream(needed: Collection[str], field: str) -> Any:
     def value(parts: Records) -> float | None:
-        """Mean over the seeds of fine-tuning, in per cent."""
-        found = [r["test"][field] for name, r in parts.items() if name.rpartition("-")[0] == part]
-        return 100 * mean(found) if found else None
+        """Mean over the seeds of fine-tuning, in per cent; None unless all of them are there."""
+        found = [parts[part]["test"][field] for part in needed if part in parts]
+        return 100 * mean(found) if found and len(found) == len(needed) else None
 
     return value
 

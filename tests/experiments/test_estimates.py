@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,9 +40,20 @@ def test_one_seed_says_nothing_of_others():
     assert (found.value, found.deviation, found.interval, found.sign) == (3.0, None, None, 0)
 
 
+def test_differences_are_by_seed_whatever_the_order():
+    ours, theirs = {2: 5.0, 0: 1.0, 1: 3.0}, {3: 9.0, 1: 2.0, 0: 1.0, 2: 3.0}
+    assert paired_difference(ours, theirs) == estimate([0.0, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, -5.0])
+def test_seeds_that_agree_to_the_last_digit_cannot_tell(value):
+    assert estimate([value, value, value]).sign == 0
+
+
 def test_no_seed_has_no_mean():
-    with pytest.raises(ValueError, match="at least one number; found none"):
-        estimate([])
+    for values in ([], [1.0, math.nan], [math.inf, 1.0]):
+        with pytest.raises(ValueError, match="at least one number, and finite ones; found"):
+            estimate(values)
     assert paired_difference({0: 1.0}, {1: 1.0}) is None
 
 

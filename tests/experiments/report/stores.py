@@ -19,6 +19,7 @@ def provenance(rng):
         "seconds": rng.uniform(1, 1000),
         "parameters": 1_500_000,
         "device": "cpu",
+        "configuration": "{}",
     }
 
 
@@ -32,7 +33,7 @@ def fill_bert(store, *, preset="cpu", arms=BERT_ARMS, seeds=3, fine_tunings=2, r
                 name: {"value": rng.uniform(2, 9)}
                 for name in ("worst_but_interjection", "mean_but_interjection")
             }
-            result = {**common, "seed": seed, "configuration": "{}", "test": risks}
+            result = {**common, "seed": seed, "test": risks}
             store.add(Key("bert", preset, arm, seed, "pretrain"), "{}", result)
             for task, metric in TASKS.items():
                 for number in range(fine_tunings):
@@ -53,7 +54,7 @@ def fill_mae(store, *, preset="cpu", arms=MAE_ARMS, seeds=3, rng=None):
             common = {**provenance(rng), "arm": arm}
             risks = {name: {"value": rng.uniform(0.5, 2)} for name in MODALITIES}
             held_out = {"risks": risks, "worst": max(r["value"] for r in risks.values())}
-            result = {**common, "seed": seed, "configuration": "{}", "held_out": held_out}
+            result = {**common, "seed": seed, "held_out": held_out}
             store.add(Key("mae", preset, arm, seed, "pretrain"), "{}", result)
             for task, metric in metrics.items():
                 test = {metric: rng.uniform(0.1, 0.9)}

@@ -129,3 +129,14 @@ def test_arms_of_an_unknown_preset_are_rows_by_their_names(store):
     assert [row.name for row in table.grid.rows] == ["None", "Minimax", "token-mean"]
     assert table.evidence
     assert table.preset is None
+
+
+@pytest.mark.parametrize(("source", "evidence"), [("generated", False), ("local", True)])
+def test_generated_data_are_no_evidence_whatever_the_preset_is_called(store, source, evidence):
+    fill_bert(store, preset="own", seeds=1)
+    for path in store.root.glob("bert/own/*/seed-*/pretrain.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["recipe"] = f"preparation: {{source: {source}}}"
+        path.write_text(json.dumps(record), encoding="utf-8")
+    (table,) = collected(store.root).tables
+    assert table.evidence is evidence

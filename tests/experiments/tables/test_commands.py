@@ -98,12 +98,12 @@ def test_a_table_is_filled_interrupted_restarted_and_sharded_alike(
     assert {"md", "csv", "tex"} == {p.suffix[1:] for p in (whole / "tables").iterdir()}
 
     maker = {"table1": bert_runs.BertRuns, "table2": mae_runs.MaeRuns}[name]
-    run, ran = maker.run, []
+    run, ran = maker.run, set()
 
     def two_runs(self, arm, seed, part):
-        if len(ran) == 2:
+        if len(ran) == 2 and (arm, seed, part) not in ran:
             raise KeyboardInterrupt
-        ran.append((arm, seed, part))
+        ran.add((arm, seed, part))
         return run(self, arm, seed, part)
 
     monkeypatch.setattr(maker, "run", two_runs)

@@ -2,15 +2,19 @@
 
 import csv
 import io
+import json
 import re
 from statistics import mean, stdev
 
 import pytest
 from rich.console import Console
 
+from experiments.records import RecordError
 from experiments.tables import render, table1, table2
+from experiments.tables.made import made_grid
 from experiments.tables.printed_values import AVERAGE
-from experiments.tables.store import Key
+from experiments.tables.store import Key, Store
+from tests.experiments.report.stores import fill_bert
 
 ROWS = {"None": "average", "Minimax": "minimax"}
 
@@ -115,8 +119,8 @@ def test_all_forms_show_the_same_numbers(glue):
 
 def test_printed_values_stand_beside_with_their_errors_marked(glue):
     text = render.to_markdown(glue)
-    assert "| *printed* | 61.3* | 70.7* | 81.4† |" in text
-    assert "| *printed* | 54.3* | · | 79.3 |" in text
+    assert r"| *printed* | 61.3\* | 70.7\* | 81.4† |" in text
+    assert r"| *printed* | 54.3\* | · | 79.3 |" in text
     assert "| *BERT, printed* | 52.1 | 66.4 | 79.6† |" in text
     assert "† BERT, Minimax: the printed Avg. is not the mean of the printed columns" in text
 
@@ -127,6 +131,45 @@ def test_the_best_of_a_column_is_marked_and_ties_are_not(glue):
         "| Minimax | **43.7** ± 2.1 | **63.7** ± 2.1 | **53.7** ± 2.1 | **5.00** ± 1.00 |" in text
     )
     assert text.count("3.00 ± 0.00") == 2
+
+
+def test_a_score_needs_every_seed_of_fine_tuning(glue):
+    records = dict(glue.records)
+    del records[Key("bert", "own", "average", 0, "rte-1")]
+    grid = table1.grid("own", ROWS, records)
+    none = {cell["column"]: cell for cell in cells(grid) if cell["row"] == "None"}
+    assert none["RTE"]["seeds"] == "1 2"
+    assert none["CoLA"]["seeds"] == "0 1 2"
+
+
+def test_names_are_no_code_of_latex_or_markdown(glue):
+    names = {"A|B & C_d #1 50 % α": "average", "Minimax": "minimax"}
+    grid = table1.grid("own", names, glue.records)
+    assert r"A|B \& C\_d \#1 50 \% $\alpha$ & 33.7" in render.to_latex(grid)
+    assert r"| A\|B & C_d" in render.to_markdown(grid)
+    assert render.to_latex(grid).count(r"\textbf{") == 4
+
+
+def test_other_fine_tuning_does_not_get_into_a_table(tmp_path):
+    store = fill_bert(Store(tmp_path), arms=("average", "minimax"), seeds=1)
+    assert made_grid("table1", "cpu", ROWS, store)
+    for name in ("cola-0", "pretrain"):
+        path = store.path(Key("bert", "cpu", "minimax", 0, name))
+        before = path.read_text(encoding="utf-8")
+        changed = {**json.loads(before), "configuration": "{epochs: 9, steps: 3, model: other}"}
+        path.write_text(json.dumps(changed), encoding="utf-8")
+        with pytest.raises(RecordError, match="not comparable"):
+            made_grid("table1", "cpu", ROWS, store)
+        path.write_text(before, encoding="utf-8")
+
+
+def test_test_text_comes_before_validation_text():
+    record = {
+        "test": {"worst_but_interjection": interval(5.0)},
+        "valid": {"worst_but_interjection": interval(7.0)},
+    }
+    grid = table1.grid("own", ROWS, {Key("bert", "own", "average", 0, "pretrain"): record})
+    assert [cell["mean"] for cell in cells(grid) if cell["column"] == "worst"] == ["5.0", ""]
 
 
 def test_table_2_reads_the_parts_of_its_columns():

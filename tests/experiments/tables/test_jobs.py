@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from experiments.configuration import ConfigurationError
+from experiments.records import RecordError
 from experiments.tables.jobs import Chain, Shard, chains, plan, run_all
 from experiments.tables.store import Store
 
@@ -17,13 +18,17 @@ class Recorder:
 
     def __init__(self, failing=(), stop_after=None):
         self.made, self.failing, self.stop_after = [], failing, stop_after
-        self.has_data = True
+        self.has_data, self.rate, self.model = True, 1, 0
 
     def parts(self):
         return ["pretrain", "rte-0", "cola-0"]
 
+    @property
+    def arms(self):
+        return {"average", "minimax"}
+
     def recipe(self, arm, part):
-        return f"arm: {arm}\npart: {part}\n"
+        return f"arm: {arm}\npart: {part}\nrate: {self.rate}\n"
 
     def defaults(self, part):
         del part
@@ -38,8 +43,15 @@ class Recorder:
             raise KeyboardInterrupt
         if (arm, seed, part) in self.failing:
             raise ConfigurationError(f"diverged {arm}")
+        if part == "pretrain":
+            if (arm, seed, part) not in self.made:
+                self.made.append((arm, seed, part))
+            return {
+                "arm": arm, "seed": seed, "configuration": "layers: 2", "device": "cpu",
+                "parameters": 3, "held_out": {"worst": self.model},
+            }  # fmt: skip
         self.made.append((arm, seed, part))
-        return {"arm": arm, "seed": seed}
+        return {"arm": arm, "pretraining_seed": seed, "task": part[:-2], "seed": 0}
 
 
 ALL = chains(["average", "minimax"], 2)
@@ -87,8 +99,8 @@ def test_what_was_finished_is_never_made_again(tmp_path):
     second = Recorder()
     outcome = run(second, tmp_path)
     assert (outcome.made, outcome.known, outcome.failed) == (8, 4, ())
-    assert not set(first.made) & set(second.made)
-    assert len(first.made) + len(second.made) == 12
+    again = {(*each[:2], "pretrain") for each in second.made}  # read back, in truth
+    assert not (set(first.made) - again) & set(second.made)
     third = Recorder()
     assert run(third, tmp_path).known == 12
     assert third.made == []
@@ -102,7 +114,11 @@ def test_a_failure_ends_its_chain_and_is_tried_again(tmp_path):
     assert ("minimax", 0, "cola-0") not in failing.made
     again = Recorder()
     assert run(again, tmp_path).failed == ()
-    assert again.made == [("minimax", 0, "rte-0"), ("minimax", 0, "cola-0")]
+    assert again.made == [
+        ("minimax", 0, "pretrain"),  # read back, in truth
+        ("minimax", 0, "rte-0"),
+        ("minimax", 0, "cola-0"),
+    ]
 
 
 def test_data_are_checked_before_the_first_run_and_not_needed_after_the_last(tmp_path):
@@ -123,3 +139,59 @@ def test_other_processes_than_the_first_write_nothing(tmp_path):
 
     run(Second(), tmp_path)
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_data_are_checked_also_if_only_some_runs_are_there(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(Recorder(stop_after=2), tmp_path)
+    without = Recorder()
+    without.has_data = False
+    with pytest.raises(ConfigurationError, match="no data"):
+        run(without, tmp_path)
+
+
+def test_runs_of_other_shares_have_the_same_recipe(tmp_path):
+    run(Recorder(), tmp_path, ALL[:1])
+    other = Recorder()
+    other.rate = 2
+    with pytest.raises(ConfigurationError, match="`rate` is 1 there and 2 here"):
+        run(other, tmp_path, ALL[1:2])
+    assert other.made == []
+
+
+def test_a_model_that_was_trained_anew_and_differs_is_not_fine_tuned(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(Recorder(stop_after=2), tmp_path)  # pretrain and rte-0 of the first chain
+    other = Recorder()
+    other.model = 7
+    outcome = run(other, tmp_path)
+    assert "`held_out.worst` is 0 there and 7 in the one trained again" in outcome.failed[0]
+    assert ("average", 0, "cola-0") not in other.made
+
+
+def test_what_another_process_has_made_meanwhile_is_left(tmp_path):
+    store, slow, quick = Store(tmp_path), Recorder(), Recorder()
+    planned = plan(slow, ALL, store)
+    run(quick, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    outcome = run_all(slow, planned, store, QUIET)
+    assert (outcome.made, outcome.known, slow.made) == (0, 12, [])
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+
+
+def test_a_rank_that_is_not_the_first_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    run(Recorder(), tmp_path)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_damaged_result_fails_its_chain_only(tmp_path):
+    class Damaged(Recorder):
+        def run(self, arm, seed, part):
+            if arm == "average":
+                raise RecordError("result.json is not valid JSON")
+            return super().run(arm, seed, part)
+
+    outcome = run(Damaged(), tmp_path)
+    assert len(outcome.failed) == 2
+    assert outcome.made == 6

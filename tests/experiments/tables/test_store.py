@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,14 @@ from experiments.tables.store import Key, Store
 
 KEY = Key("bert", "own", "minimax", 1, "rte-0")
 RECIPE = "model: {layers: 2}\nsteps: 3\n"
-RESULT = {"arm": "minimax", "seed": 0, "pretraining_seed": 1, "history": [1], "dev": {"acc": 0.1}}
+RESULT = {
+    "arm": "minimax",
+    "task": "rte",
+    "seed": 0,
+    "pretraining_seed": 1,
+    "history": [1],
+    "dev": {"acc": 0.1},
+}
 
 
 def test_a_record_is_found_again_without_its_history(tmp_path):
@@ -65,3 +73,42 @@ def test_damaged_and_misplaced_records_are_named(tmp_path):
     moved.write_text(json.dumps({"arm": "minimax"}), encoding="utf-8")
     with pytest.raises(RecordError, match="has no 'recipe'"):
         store.find(replace(KEY, part="cola-0"), RECIPE)
+
+
+@pytest.mark.parametrize(("field", "value"), [("task", "cola"), ("seed", 1)])
+def test_a_result_of_another_run_is_not_kept(tmp_path, field, value):
+    with pytest.raises(RecordError, match="minimax, seed 1: rte-0 should be of its task and seed"):
+        Store(tmp_path).add(KEY, RECIPE, {**RESULT, field: value})
+    half = {**RESULT, "task": "semseg"}
+    assert Store(tmp_path).add(replace(KEY, part="semseg-half-0"), RECIPE, half).is_file()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_numbers_that_are_not_finite_are_not_kept(tmp_path, value):
+    with pytest.raises(ConfigurationError, match="a number is not finite; training diverged"):
+        Store(tmp_path).add(KEY, RECIPE, {**RESULT, "dev": {"acc": value}})
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_strange_files_of_a_store_are_named(tmp_path):
+    store = Store(tmp_path)
+    path = store.add(KEY, RECIPE, RESULT)
+    copied = path.parent.with_name("seed-1 copy") / path.name
+    copied.parent.mkdir()
+    copied.write_bytes(path.read_bytes())
+    with pytest.raises(RecordError, match=r"seed-1 copy/rte-0.json is no record of a run"):
+        store.records("bert", "own")
+    copied.unlink()
+    pretrain = path.with_name("pretrain.json")
+    pretrain.write_text(json.dumps({"arm": "minimax", "seed": 1, "part": "pretrain", "recipe": ""}))
+    with pytest.raises(RecordError, match=r"pretrain.json is no record of a run: .* no 'conf"):
+        store.records("bert", "own")
+
+
+def test_a_new_field_inside_another_is_older_records_default_too(tmp_path):
+    store = Store(tmp_path)
+    store.add(KEY, RECIPE, RESULT)
+    newer = "model: {layers: 2, norm: pre}\nsteps: 3\n"
+    assert store.find(KEY, newer, "model: {layers: 1, norm: pre}") is not None
+    with pytest.raises(ConfigurationError, match=r"`model.norm` is 'post' there and 'pre' here"):
+        store.find(KEY, newer, "model: {norm: post}")
