@@ -10,7 +10,7 @@ import yaml
 from filelock import FileLock
 from rich.console import Console
 
-from experiments.bert.arms import check_arms
+from experiments.bert.arms import check_arms, in_order
 from experiments.bert.configuration import BertStudy, FineTuning
 from experiments.bert.glue.examples import TaskData
 from experiments.bert.glue.finetune import finetune, plan, steps
@@ -56,7 +56,7 @@ class BertRuns:
     def configuration(self) -> BertStudy:
         """Of the study."""
         found = load_study(BertStudy, self.study, self.table, self.more)
-        check_arms(found, list(self.table.rows.values()))
+        check_arms(found, in_order(found, list(self.table.rows.values())))
         return found
 
     @property

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from experiments.__main__ import main
+from experiments.configuration import ConfigurationError
 from experiments.mae import pretrain as mae_pretraining
 from experiments.tables import bert_runs, mae_runs
 
@@ -187,3 +188,78 @@ def test_another_recipe_does_not_mix_with_what_is_there(tmp_path, capsys):
     assert main([str(word) for word in words]) == 0
     said = refused(capsys, *words, "--set", "optimisation.steps=3")
     assert "`optimisation.steps` is 2 there and 3 here; choose another --out" in said
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """Runs that train nothing; those named fail."""
+    failing = set()
+
+    def run(_, arm, seed, part):
+        if (arm, part) in failing:
+            raise ConfigurationError("training diverged")
+        common = {"arm": arm, "configuration": "{}", "device": "cpu", "parameters": 1}
+        if part == "pretrain":
+            return {**common, "seed": seed}
+        task, _, number = part.rpartition("-")
+        metric = {"cola": "matthews", "rte": "accuracy"}.get(task, "")
+        scores = {"accuracy": 0.5, "mean_iou": 0.5, "delta_1": 0.5}
+        return {
+            **common, "pretraining_seed": seed, "task": task, "seed": int(number), "test": scores,
+            "dev": {"": {metric: 0.5}},
+        }  # fmt: skip
+
+    for maker in (bert_runs.BertRuns, mae_runs.MaeRuns):
+        monkeypatch.setattr(maker, "run", run)
+    return failing
+
+
+def test_a_failed_run_is_told_and_the_others_are_shown(table, tmp_path, capsys, made_up):
+    name, words = table
+    made_up.add(("minimax", {"table1": "cola-0", "table2": "cls-0"}[name]))
+    assert main([*words, "--out", str(tmp_path / "out"), "--seeds", "1"]) == 1
+    said = capsys.readouterr()
+    assert "failed: minimax, seed 0: " in said.err
+    assert "training diverged" in said.err
+    (missing,) = (line for line in said.out.splitlines() if "not run yet: " in line)
+    column = {"table1": "CoLA", "table2": "accuracy"}[name]
+    assert f"Minimax/{column}" in missing
+    assert f"None/{column}" not in missing
+    assert "50.0" in said.out
+    made_up.clear()
+    assert main([*words, "--out", str(tmp_path / "out"), "--seeds", "1"]) == 0
+
+
+@pytest.mark.usefixtures("made_up")
+def test_other_preparation_is_another_recipe(table, tmp_path, capsys):
+    _, words = table
+    words += ["--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    preset = tmp_path / "own.yaml"
+    text = preset.read_text(encoding="utf-8")
+    own = "prepared: {prepared: {preparation: [seed=1]}}"
+    preset.write_text(text.replace("prepared: {prepared: {}}", own), encoding="utf-8")
+    assert "`prepared.prepared.preparation` is [] there and ['seed=1'] here" in refused(
+        capsys, *words
+    )
+
+
+@pytest.mark.usefixtures("made_up")
+def test_who_loads_the_images_is_no_part_of_the_recipe(tmp_path, capsys):
+    path = tmp_path / "own.yaml"
+    path.write_text(MAE, encoding="utf-8")
+    words = ["table2", "--preset", str(path), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    more = ["--set", "optimisation.workers=1", "--set", "downstream.cls.workers=1"]
+    capsys.readouterr()
+    assert main([*words, *more]) == 0
+    assert "0 runs made, 8 done before" in capsys.readouterr().out
+
+
+def test_a_row_without_an_arm_is_refused(table, tmp_path, capsys, made_up):
+    _, words = table
+    preset = tmp_path / "own.yaml"
+    text = preset.read_text(encoding="utf-8").replace("Minimax: minimax", "Minimax: maximin")
+    preset.write_text(text, encoding="utf-8")
+    assert "maximin" in refused(capsys, *words, "--out", tmp_path / "out")
+    assert not made_up
