@@ -1,14 +1,12 @@
 """The runs of Table 1: PoS-BERT pre-trained, then fine-tuned on each task of GLUE."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
-from rich.console import Console
 
 from experiments.bert.arms import check_arms, in_order
 from experiments.bert.configuration import BertStudy, FineTuning
@@ -18,37 +16,20 @@ from experiments.bert.glue.models import Pretrained
 from experiments.bert.glue.study import read_all
 from experiments.bert.preparation.prepare import prepare
 from experiments.bert.pretrain import pretrain
-from experiments.configuration import dump, plain
+from experiments.configuration import dump
 from experiments.quiet import quick_collections
 from experiments.records import run_folder
 from experiments.run_bar import run_bar
-from experiments.tables.preset import TablePreset, check_data, load_study, preparation_of
+from experiments.tables.preset import load_study, preparation_of
 from experiments.tables.store import PRETRAIN
+from experiments.tables.study_runs import StudyRuns
 
 __all__ = ["BertRuns"]
 
 
 @dataclass(frozen=True, eq=False)
-class BertRuns:
-    """Makes them.
-
-    Attributes:
-        preset: name of the preset of the table.
-        table: its content.
-        data: folder of the data sets; None if all is generated.
-        work: folder of models and checkpoints.
-        console: what a person sees.
-        command: what was typed, for the records.
-    """
-
-    preset: str
-    table: TablePreset
-    data: Path | None
-    work: Path
-    console: Console
-    command: str = ""
-    more: tuple[str, ...] = ()
-    """``key=value`` over the study, of ``--set``."""
+class BertRuns(StudyRuns):
+    """Makes them."""
 
     study = "bert"
 
@@ -59,36 +40,22 @@ class BertRuns:
         check_arms(found, in_order(found, list(self.table.rows.values())))
         return found
 
-    @property
-    def _folder(self) -> Path:
-        return self.work / self.study / self.preset
-
     def parts(self) -> Sequence[str]:
         """Pre-training, then task and seed of each fine-tuning."""
         how = self.configuration.fine_tuning
         return [PRETRAIN, *(f"{task}-{seed}" for task in how.tasks for seed in how.seeds)]
 
-    @property
-    def arms(self) -> Collection[str]:
-        """Of the study."""
-        return self.configuration.arms.keys()
-
     def recipe(self, arm: str, part: str) -> str:
         """The study of one arm, and how the data are prepared; or the recipe of fine-tuning."""
         study = self.configuration
-        prepared = {name: plain(asdict(each)) for name, each in self.table.prepared.items()}
         if part == PRETRAIN:
             text = dump(replace(study, arms={arm: study.arms[arm]}), without=("fine_tuning",))
-            return text + str(yaml.safe_dump({"prepared": prepared}, sort_keys=False))
+            return text + self._preparations()
         return dump(study.fine_tuning, without=("tasks", "seeds", "save_every", "keep_models"))
 
     def defaults(self, part: str) -> str:
         """Of the fields of `recipe`."""
         return dump(BertStudy() if part == PRETRAIN else FineTuning())
-
-    def check(self) -> None:
-        """Refuse to start without the data."""
-        check_data(self.table, self.data)
 
     def run(self, arm: str, seed: int, part: str) -> dict[str, Any]:
         """Make one run, or go on with it."""

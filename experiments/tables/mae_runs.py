@@ -1,16 +1,14 @@
 """The runs of Table 2 and Figure 3: Multi-Modal Mask MAE pre-trained, then fine-tuned."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
-from rich.console import Console
 
-from experiments.configuration import ConfigurationError, dump, plain
+from experiments.configuration import ConfigurationError, dump
 from experiments.mae.arms import check_arms
 from experiments.mae.data.preparation import prepare
 from experiments.mae.downstream.configuration import Depth, Downstream, FineTuning
@@ -24,8 +22,9 @@ from experiments.mae.study import MaeStudy
 from experiments.quiet import quick_collections
 from experiments.records import RESULT, run_folder
 from experiments.run_bar import run_bar
-from experiments.tables.preset import TablePreset, check_data, load_study, preparation_of
+from experiments.tables.preset import load_study, preparation_of
 from experiments.tables.store import HALFWAY, PRETRAIN
+from experiments.tables.study_runs import StudyRuns
 
 __all__ = ["HALF", "MaeRuns"]
 
@@ -35,30 +34,15 @@ _WITHOUT_EFFECT = ("seeds", "save_every", "keep_models", "pictures", "workers")
 
 
 @dataclass(frozen=True, eq=False)
-class MaeRuns:
+class MaeRuns(StudyRuns):
     """Makes them.
 
     Attributes:
-        preset: name of the preset of the table.
-        table: its content.
-        data: folder of the data sets; None if all is generated.
-        work: folder of models and checkpoints.
-        console: what a person sees.
-        command: what was typed, for the records.
         tasks: fine-tunings, such as "semseg"; with "-half", of the model halfway.
     """
 
-    preset: str
-    table: TablePreset
-    data: Path | None
-    work: Path
-    console: Console
-    command: str = ""
-    more: tuple[str, ...] = ()
-    """``key=value`` over the study, of ``--set``."""
-    tasks: tuple[str, ...] = ("cls", "semseg", "depth")
-
     study = "mae"
+    tasks: tuple[str, ...] = ("cls", "semseg", "depth")
 
     @cached_property
     def configuration(self) -> MaeStudy:
@@ -67,10 +51,6 @@ class MaeRuns:
         check_arms(found, list(self.table.rows.values()))
         return replace(found, snapshots=(HALF,))
 
-    @property
-    def _folder(self) -> Path:
-        return self.work / self.study / self.preset
-
     def parts(self) -> Sequence[str]:
         """Pre-training, then task and seed of each fine-tuning."""
         return [
@@ -78,22 +58,18 @@ class MaeRuns:
             *(f"{task}-{seed}" for task in self.tasks for seed in self._recipe_of(task).seeds),
         ]
 
-    @property
-    def arms(self) -> Collection[str]:
-        """Of the study."""
-        return self.configuration.arms.keys()
-
     def recipe(self, arm: str, part: str) -> str:
         """The study of one arm, and how the images are prepared; or the recipe of fine-tuning."""
         study = self.configuration
-        prepared = {name: plain(asdict(each)) for name, each in self.table.prepared.items()}
-        reads = str(yaml.safe_dump({"prepared": prepared}, sort_keys=False))
         if part == PRETRAIN:
             without = ("downstream", "snapshots", "picture_every", "pictures")
             how = replace(study.optimisation, workers=0)
             kept = replace(study, arms={arm: study.arms[arm]}, optimisation=how)
-            return dump(kept, without=without) + reads
-        return dump(self._recipe_of(self._task_of(part)), without=_WITHOUT_EFFECT) + reads
+            return dump(kept, without=without) + self._preparations()
+        return (
+            dump(self._recipe_of(self._task_of(part)), without=_WITHOUT_EFFECT)
+            + self._preparations()
+        )
 
     def defaults(self, part: str) -> str:
         """Of the fields of `recipe`."""
@@ -101,10 +77,6 @@ class MaeRuns:
             return dump(MaeStudy())
         how: FineTuning = getattr(Downstream(), self._task_of(part).removesuffix(HALFWAY))
         return dump(how)
-
-    def check(self) -> None:
-        """Refuse to start without the data."""
-        check_data(self.table, self.data)
 
     def run(self, arm: str, seed: int, part: str) -> dict[str, Any]:
         """Make one run, or go on with it."""
