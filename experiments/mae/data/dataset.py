@@ -106,13 +106,18 @@ class MultiModalImages(torch.utils.data.Dataset[dict[str, Any]]):
         Raises:
             ConfigurationError: naming the first that differs, and how.
         """
-        for each in size.modalities:
-            if each.name not in self.files:
-                raise ConfigurationError(
-                    f"`modalities` should be of {self.manifest.path} ({', '.join(self.files)}); "
-                    f"found {each.name!r}"
-                )
-            _check_modality(each, self.files[each.name])
+        try:
+            for each in size.modalities:
+                if each.name not in self.files:
+                    raise ConfigurationError(
+                        f"`modalities` should be among {', '.join(self.files)}; found {each.name!r}"
+                    )
+                _check_modality(each, self.files[each.name])
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{error}: {self.manifest.path} does not fit this study; if it was prepared for "
+                "another one, give the folder that `mae prepare` made with this preset"
+            ) from None
 
 
 def label_strides(size: ModelSize) -> dict[str, int]:

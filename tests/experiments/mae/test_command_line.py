@@ -5,6 +5,7 @@ import pytest
 from experiments.__main__ import main
 from experiments.configuration import dump
 from experiments.mae import pretrain as pretraining
+from experiments.mae.data.build import MANIFEST
 from experiments.records import RESULT, run_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -131,6 +132,8 @@ def test_a_model_of_other_modalities_is_refused_by_name(tmp_path, capsys, preset
     wrong = "model.modalities=[{kind: labels, name: semseg, classes: 9, stride: 4}]"
     message = refused(capsys, "pretrain", *words, "--set", wrong, "--set", "masking.visible=2")
     assert "`modalities.semseg.classes` should be 6, as the files have; found 9" in message
+    assert f"{scene_folder / MANIFEST} does not fit this study" in message
+    assert "give the folder that `mae prepare` made with this preset" in message
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

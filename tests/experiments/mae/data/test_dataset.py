@@ -166,7 +166,7 @@ LABEL = {"name": "semseg", "classes": folders.CLASSES, "void": True}
         (LabelModality(**LABEL | {"classes": 133}), r"semseg.classes` should be 5, .* found 133"),
         (LabelModality(**LABEL | {"void": False}), r"semseg.void` should be true"),
         (LabelModality(**LABEL | {"name": "depth"}), r"depth.kind` should be image"),
-        (LabelModality(**LABEL | {"name": "other"}), r"\(rgb, depth, semseg\); found 'other'"),
+        (LabelModality(**LABEL | {"name": "other"}), r"be among rgb, depth, semseg; found 'other'"),
         (
             ImageModality(name="rgb", channels=1, loss="squared"),
             "should have 3, .*found 1 channels",
