@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.configuration import PRESETS, load, presets
-from experiments.report.collect import Material, TableOf
+from experiments.report.collect import Document, Material, TableOf
 from experiments.report.text import Links, joined, plain, prose, several, table
 from experiments.tables.preset import DataSet, TablePreset
 
@@ -22,30 +22,38 @@ _COMMANDS = """\
 A run that was stopped goes on where it was, and a finished one is never run again. `--shard i/n`
 shares the runs of a table among machines.
 """
+_HOURS = """\
+GPU-hours are what all rows and seeds take at this share of the GPU's dense peak, from counted \
+FLOPs; small models and batches reach less, so that they take longer.
+"""
+_GPUS = ("A100", "H100")
 
 
-def not_run_section(material: Material) -> str:
-    """Presets without records and tables with holes, each with the reason.
+def not_run_section(material: Material, links: Links) -> str:
+    """Presets without records and tables with holes, each with the reason and what it would cost.
 
     Args:
         material: of the report.
+        links: from the report to files.
     """
     rows = [
         [
             made.label,
             f"{len(made.grid.missing())} of {len(made.grid.rows) * len(made.grid.columns)} cells",
             "no record of them in the store: the runs are not finished, or were not started",
+            "",
         ]
         for made in material.tables
         if made.grid.missing()
     ]
     rows += [
-        [f"`{each.table} --preset {each.name}`", "all", _why(each.preset)]
+        [f"`{each.table} --preset {each.name}`", "all", _why(each.preset), _cost(each.cost, links)]
         for each in material.not_run
     ]
     if not rows:
         return "Every preset has records, and every cell of every table has a number.\n"
-    return "\n".join(table(["table", "not run", "why"], rows, left=3)) + "\n"
+    lines = [*table(["table", "not run", "why", "GPU-hours on A100 / H100"], rows, left=3), ""]
+    return "\n".join([*lines, _HOURS]) + "\n"
 
 
 def data_section() -> str:
@@ -91,6 +99,15 @@ def _why(preset: TablePreset) -> str:
         return "nobody ran it yet; it needs no data"
     needs = [f"{each.title} ({each.licence})" for each in preset.data.values()]
     return plain(f"no record in the store; it needs {joined(needs)} and the time to train")
+
+
+def _cost(found: Document | None, links: Links) -> str:
+    """GPU-hours, linked to the dry run that reckoned them."""
+    if found is None:
+        return "`--dry-run` says"
+    hours = found.content["gpu_hours"]
+    shown = " / ".join(f"{hours[gpu]:,.{0 if hours[gpu] >= 10 else 1}f}" for gpu in _GPUS)
+    return f"{links.link(shown, found.path)} at {100 * found.content['utilisation']:g} %"
 
 
 def _terms(each: DataSet) -> tuple[str, str, str]:

@@ -22,6 +22,9 @@ SMOKE = "smoke"
 _GENERATED = {"generated", "scenes"}
 """Sources of data that nobody has observed."""
 
+COSTS = "costs"
+"""Folder of the pages that ``table1 --dry-run`` and ``table2 --dry-run`` write."""
+
 _ROWS = {"average": "None", "minimax": "Minimax"}
 """Printed names of arms, where there is no preset file that has them."""
 
@@ -36,9 +39,17 @@ class Sources:
     table3: Path
     """``table3.json`` of ``python -m experiments table3``."""
     results: Path
-    """A folder with a folder a page, each with a README.md."""
+    """A folder with a folder a page, each with a README.md, and `COSTS`."""
     figures: Path
     """Of ``python -m figures``."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A JSON file that another command wrote."""
+
+    path: Path
+    content: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -87,14 +98,8 @@ class NotRun:
     """ "table1" or "table2"."""
     name: str
     preset: TablePreset
-
-
-@dataclass(frozen=True)
-class Document:
-    """A JSON file that another command wrote."""
-
-    path: Path
-    content: Mapping[str, Any]
+    cost: Document | None = None
+    """Of its dry run."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def collect(sources: Sources) -> Material:
     known = {(table.grid.name, table.grid.preset) for table in tables}
     return Material(
         tables,
-        tuple(each for each in _all_presets() if (each.table, each.name) not in known),
+        tuple(each for each in _all_presets(sources) if (each.table, each.name) not in known),
         _document(sources.ledger, "counts", "claims", "lines", "verified", "effort", "seed"),
         _document(sources.table3, "printed", "provenance"),
         tuple(sorted(sources.results.glob("*/README.md"))),
@@ -174,10 +179,18 @@ def _place(root: Path) -> str:
     return "/".join(part for part in root.parts[-3:] if part not in {"store", "/", ".", ".."})
 
 
-def _all_presets() -> Iterator[NotRun]:
+def _all_presets(sources: Sources) -> Iterator[NotRun]:
     for table in STUDIES:
         for name in presets(table):
-            yield NotRun(table, name, load(TablePreset, PRESETS / table / f"{name}.yaml"))
+            preset = load(TablePreset, PRESETS / table / f"{name}.yaml")
+            yield NotRun(table, name, preset, _cost(sources, f"{table}-{name}-cost.json"))
+
+
+def _cost(sources: Sources, name: str) -> Document | None:
+    """What a dry run left beside a store, or else in the results."""
+    folders = [*(store.parent / "tables" for store in sources.stores), sources.results / COSTS]
+    found = (_document(each / name, "gpu_hours", "utilisation") for each in folders)
+    return next((each for each in found if each is not None), None)
 
 
 def _document(path: Path, *fields: str) -> Document | None:

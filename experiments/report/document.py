@@ -111,7 +111,7 @@ def _sections(
     if material.pages:
         parts = [page_section(path, links, pictures.copy) for path in material.pages]
         yield Section("Studies and mechanisms", "\n".join(parts))
-    yield Section("What was not run", not_run_section(material))
+    yield Section("What was not run", not_run_section(material, links))
     yield Section("Data sets and licences", data_section())
     yield Section("How to run it", how_section())
     yield Section("Provenance", provenance_section(material.tables, links))

@@ -57,6 +57,9 @@ def made(tmp_path_factory):
     study.mkdir(parents=True)
     (study / "README.md").write_text(README, encoding="utf-8")
     (study / "numbers.json").write_text("{}", encoding="utf-8")
+    write_cost(study.parent / "costs", "table1-paper", 1234.5)
+    write_cost(study.parent / "costs", "table2-paper", 5.0)
+    write_cost(folder / "tables", "table2-paper", 16.0)  # their own dry run, beside the store
     (study.parent / "other").mkdir()
     (study.parent / "other" / "README.md").write_text("# Another\n", encoding="utf-8")
     (folder / "figures").mkdir()
@@ -65,6 +68,12 @@ def made(tmp_path_factory):
     (folder / "figures" / "geometry.csv").write_text("x\n", encoding="utf-8")
     assert run(folder) == 0
     return folder
+
+
+def write_cost(folder, name, hours):
+    folder.mkdir(exist_ok=True)
+    content = {"gpu_hours": {"A100": hours, "H100": hours / 4}, "utilisation": 0.35}
+    (folder / f"{name}-cost.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def run(folder, *more):
@@ -196,6 +205,15 @@ def test_what_was_not_run_is_listed_with_the_reason(markdown):
     assert re.search(r"\| `table2 --preset smoke` \| all \| .*needs no data", section)
     assert re.search(r"\| `table1 --preset paper` \| all \| .*Wikipedia", section)
     assert "table1 --preset cpu" not in section
+
+
+def test_what_it_would_cost_is_that_of_the_dry_run_it_links_to(markdown):
+    lines = {line.split(" |")[0]: line for line in markdown.splitlines() if "--preset" in line}
+    paper = lines["| `table1 --preset paper`"]
+    assert "[1,234 / 309](../results/costs/table1-paper-cost.json) at 35 %" in paper
+    paper = lines["| `table2 --preset paper`"]
+    assert "[16 / 4.0](../tables/table2-paper-cost.json) at 35 %" in paper
+    assert "`--dry-run` says" in lines["| `table1 --preset small`"]
 
 
 def test_one_seed_tells_nothing(tmp_path, capsys):

@@ -18,6 +18,8 @@ from experiments.configuration import ConfigurationError, load, preset_path
 from experiments.mae.arms import arm_balancer
 from experiments.mae.model import MultiModalMaskMae
 from experiments.mae.model.masking import TokenMasking
+from experiments.report.collect import COSTS as COSTS_FOLDER
+from experiments.report.command_line import RESULTS
 from experiments.tables.bert_runs import BertRuns
 from experiments.tables.cost import bert_work, mae_work
 from experiments.tables.cost.estimate import estimate
@@ -35,6 +37,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 KINDS = {"table1": BertRuns, "table2": MaeRuns}
 HIDDEN = 768
+COSTS = RESULTS / COSTS_FOLDER
 
 
 @pytest.fixture
@@ -250,3 +253,14 @@ def test_what_is_generated_needs_no_data():
     assert "- No data are needed: all is generated.\n" in page
     assert "missing" not in page
     json.loads(to_json(estimate(made, everything(made), None)))
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("preset", ["small", "paper"])
+def test_the_costs_that_the_report_quotes_are_those_of_the_presets(name, preset):
+    path = COSTS / f"{name}-{preset}-cost.json"
+    committed = json.loads(path.read_text(encoding="utf-8"))
+    made = maker(name, preset)
+    found = json.loads(to_json(estimate(made, everything(made), None, committed["utilisation"])))
+    for field in ("preset", "seeds", "pretraining", "fine_tuning", "flops", "gpu_hours"):
+        assert committed[field] == found[field], field
