@@ -108,11 +108,7 @@ class MultiModalImages(torch.utils.data.Dataset[dict[str, Any]]):
         """
         try:
             for each in size.modalities:
-                if each.name not in self.files:
-                    raise ConfigurationError(
-                        f"`modalities` should be among {', '.join(self.files)}; found {each.name!r}"
-                    )
-                _check_modality(each, self.files[each.name])
+                _check_modality(each, self.files)
         except ConfigurationError as error:
             raise ConfigurationError(
                 f"{error}: {self.manifest.path} does not fit this study; if it was prepared for "
@@ -133,8 +129,13 @@ def _repeated(values: Tensor, files: ModalityFiles) -> Tensor:
     return type(values)(large)
 
 
-def _check_modality(modality: ImageModality | LabelModality, files: ModalityFiles) -> None:
+def _check_modality(
+    modality: ImageModality | LabelModality, known: Mapping[str, ModalityFiles]
+) -> None:
     name = modality.name
+    if name not in known:
+        raise ConfigurationError(f"`modalities` should be among {', '.join(known)}; found {name!r}")
+    files = known[name]
     if isinstance(modality, LabelModality):
         if not isinstance(files, LabelFiles):
             raise ConfigurationError(
