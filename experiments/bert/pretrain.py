@@ -1,5 +1,6 @@
 """Pre-training: every arm and seed a run of its own, resumable, with a recorded result."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import yaml
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from experiments.bert.arms import arm_balancer
 from experiments.bert.configuration import Arm, BertStudy
@@ -27,7 +28,7 @@ from experiments.records import RESULT, run_folder
 from experiments.runs import finished, provenance, record
 from experiments.training import OrderedTrainer, train, training_arguments
 
-__all__ = ["pretrain", "run_configuration"]
+__all__ = ["pretrain", "pretraining_trainer", "run_configuration"]
 
 PACKAGES = ("torch", "transformers", "datasets", "nltk")
 """Whose versions are recorded."""
@@ -63,30 +64,7 @@ def pretrain(
     known = finished(folder, configuration)
     if known is not None:
         return known
-    instances, masking, prepared = training_data(study, data)
-    names = task_names(
-        study.grouping,
-        other_is_task=study.other_is_task,
-        next_sentence_is_task=study.next_sentence == "task",
-    )
-    torch.manual_seed(seed)
-    model = PosBertForPreTraining(
-        bert_config(
-            study.model,
-            len(prepared.tokenizer),
-            next_sentence=study.next_sentence,
-            next_sentence_task=len(names) - 1,
-        )
-    )
-    balancer = arm_balancer(arm, study.arms[arm], names, model, out, seed)
-    trainer = OrderedTrainer(
-        model,
-        _arguments(study, folder, seed),
-        train_dataset=instances,
-        eval_dataset=HeldOut(prepared.split("valid")),
-        data_collator=masking,
-        balancer=balancer,
-    )
+    trainer, model, prepared = pretraining_trainer(study, data, out, arm, seed)
     trained = train(trainer, folder, configuration, f"arm {arm!r}, seed {seed}")
     with quiet():
         trainer.save_model(str(folder / "model"))
@@ -108,6 +86,54 @@ def pretrain(
     if dist.is_initialized():
         dist.barrier()
     return result
+
+
+def pretraining_trainer(
+    study: BertStudy,
+    data: Path,
+    out: Path,
+    arm: str,
+    seed: int,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    evaluate: bool = True,
+) -> tuple[OrderedTrainer, PosBertForPreTraining, Prepared]:
+    """What trains a run, with its initial model.
+
+    Args:
+        study: the configuration, with the grouping of the arm.
+        data: a prepared folder.
+        out: checkpoints go to ``out/ARM/seed-N/checkpoints``.
+        arm: name of an arm of the study.
+        seed: of the initial parameters and dropout.
+        callbacks: of the Trainer.
+        evaluate: whether held-out risks are logged on the way.
+
+    Returns:
+        The Trainer, its model, and the text of the last phase.
+
+    Raises:
+        ConfigurationError: data or arm cannot be used.
+    """
+    instances, masking, prepared = training_data(study, data)
+    names = task_names(
+        study.grouping,
+        other_is_task=study.other_is_task,
+        next_sentence_is_task=study.next_sentence == "task",
+    )
+    torch.manual_seed(seed)
+    mode = {"next_sentence": study.next_sentence, "next_sentence_task": len(names) - 1}
+    model = PosBertForPreTraining(bert_config(study.model, len(prepared.tokenizer), **mode))
+    trainer = OrderedTrainer(
+        model,
+        _arguments(study, run_folder(out, arm, seed), seed, evaluate=evaluate),
+        train_dataset=instances,
+        eval_dataset=HeldOut(prepared.split("valid")) if evaluate else None,
+        data_collator=masking,
+        balancer=arm_balancer(arm, study.arms[arm], names, model, out, seed),
+        callbacks=list(callbacks),
+    )
+    return trainer, model, prepared
 
 
 def run_configuration(study: BertStudy, arm: str, data: Path) -> str:
@@ -146,7 +172,7 @@ def _check_reference(study: BertStudy, data: Path, out: Path, arm: str, seed: in
         )
 
 
-def _arguments(study: BertStudy, folder: Path, seed: int) -> TrainingArguments:
+def _arguments(study: BertStudy, folder: Path, seed: int, *, evaluate: bool) -> TrainingArguments:
     """The Trainer's arguments."""
     how = study.optimisation
     return training_arguments(
@@ -158,7 +184,7 @@ def _arguments(study: BertStudy, folder: Path, seed: int) -> TrainingArguments:
         torch_compile=how.compile,
         seed=seed,
         logging_steps=study.log_every,
-        eval_strategy="steps",
+        eval_strategy="steps" if evaluate else "no",
         eval_steps=study.evaluate_every,
         save_steps=study.save_every,
     )

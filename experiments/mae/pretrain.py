@@ -26,7 +26,13 @@ from experiments.records import run_folder
 from experiments.runs import finished, provenance, record
 from experiments.training import OrderedTrainer, train, training_arguments
 
-__all__ = ["PretrainingTrainer", "pretrain", "run_configuration", "snapshot_folder"]
+__all__ = [
+    "PretrainingTrainer",
+    "pretrain",
+    "pretraining_trainer",
+    "run_configuration",
+    "snapshot_folder",
+]
 
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "numpy", "pillow")
 """Whose versions are recorded."""
@@ -110,9 +116,10 @@ def pretrain(
     known = finished(folder, configuration)
     if known is not None:
         return known
-    torch.manual_seed(seed)
-    model = MultiModalMaskMae(study.model)
-    trainer = _trainer(study, images, model, folder, arm, seed)
+    every = study.optimisation.steps(len(images.train), study.picture_every)
+    pictures = ReconstructionCallback(images, study.pictures, every, folder / "reconstructions")
+    callbacks = (pictures, _Snapshots(study.snapshots, folder))
+    trainer, model = pretraining_trainer(study, images, folder, arm, seed, callbacks=callbacks)
     trained = train(trainer, folder, configuration, f"arm {arm!r}, seed {seed}")
     result: dict[str, Any] = {}
     if trainer.is_world_process_zero():
@@ -135,6 +142,48 @@ def pretrain(
     if dist.is_initialized():
         dist.barrier()
     return result
+
+
+def pretraining_trainer(
+    study: MaeStudy,
+    images: Images,
+    folder: Path,
+    arm: str,
+    seed: int,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    evaluate: bool = True,
+) -> tuple[PretrainingTrainer, MultiModalMaskMae]:
+    """What trains a run, and its initial model.
+
+    Args:
+        study: the configuration.
+        images: as they are read.
+        folder: of the run; checkpoints go into ``checkpoints``.
+        arm: name of an arm of the study.
+        seed: of the initial parameters.
+        callbacks: of the Trainer.
+        evaluate: whether held-out risks are logged on the way.
+
+    Raises:
+        ConfigurationError: the arm cannot be used.
+    """
+    count, how = len(images.train), study.optimisation
+    arguments = _arguments(study, count, folder, seed, evaluate=evaluate)
+    torch.manual_seed(seed)
+    model = MultiModalMaskMae(study.model)
+    trainer = PretrainingTrainer(
+        model,
+        arguments,
+        train_dataset=ImageOrder(images.train, arguments.max_steps * how.batch_size, study.seed),
+        eval_dataset=_HeldOut(images) if evaluate else None,
+        data_collator=_Collator(images),
+        balancer=arm_balancer(arm, study.arms[arm], model, how.steps(count, 1.0)),
+        images=count,
+        decay_vectors=how.decay_vectors,
+        callbacks=list(callbacks),
+    )
+    return trainer, model
 
 
 def run_configuration(study: MaeStudy, arm: str, images: Images) -> str:
@@ -178,27 +227,6 @@ class _Snapshots(TrainerCallback):  # type: ignore[misc]
                 save_model(model, snapshot_folder(self.folder, share))
 
 
-def _trainer(
-    study: MaeStudy, images: Images, model: MultiModalMaskMae, folder: Path, arm: str, seed: int
-) -> PretrainingTrainer:
-    arguments = _arguments(study, len(images.train), folder, seed)
-    length = arguments.max_steps * study.optimisation.batch_size
-    count, how = len(images.train), study.optimisation
-    every = how.steps(count, study.picture_every)
-    pictures = ReconstructionCallback(images, study.pictures, every, folder / "reconstructions")
-    return PretrainingTrainer(
-        model,
-        arguments,
-        train_dataset=ImageOrder(images.train, length, study.seed),
-        eval_dataset=_HeldOut(images),
-        data_collator=_Collator(images),
-        balancer=arm_balancer(arm, study.arms[arm], model, how.steps(count, 1.0)),
-        images=count,
-        decay_vectors=how.decay_vectors,
-        callbacks=[pictures, _Snapshots(study.snapshots, folder)],
-    )
-
-
 class _HeldOut(torch.utils.data.Dataset[dict[str, Any]]):
     """Held-out images, which are marked as such for the collator."""
 
@@ -232,7 +260,9 @@ def _held_out_batches(study: MaeStudy, images: Images) -> DataLoader[dict[str, A
     )
 
 
-def _arguments(study: MaeStudy, images: int, folder: Path, seed: int) -> TrainingArguments:
+def _arguments(
+    study: MaeStudy, images: int, folder: Path, seed: int, *, evaluate: bool
+) -> TrainingArguments:
     """The Trainer's arguments."""
     how = study.optimisation
     steps = how.steps(images)
@@ -247,7 +277,7 @@ def _arguments(study: MaeStudy, images: int, folder: Path, seed: int) -> Trainin
         torch_compile=how.compile,
         seed=seed,
         logging_steps=study.log_every,
-        eval_strategy="steps",
+        eval_strategy="steps" if evaluate else "no",
         eval_steps=how.steps(images, study.evaluate_every),
         save_steps=how.steps(images, study.save_every),
         dataloader_num_workers=how.workers,

@@ -1,20 +1,15 @@
 """Snapshots of a PoS-BERT pre-training."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from experiments.bert.arms import arm_balancer, in_order
+from experiments.bert.arms import in_order
 from experiments.bert.configuration import BertStudy
-from experiments.bert.data import training_data
-from experiments.bert.groupings import task_names
-from experiments.bert.model import PosBertForPreTraining, bert_config
-from experiments.bert.pretrain import run_configuration
+from experiments.bert.pretrain import pretraining_trainer, run_configuration
 from experiments.configuration import ConfigurationError
 from experiments.mechanisms.hull.snapshots import SnapshotTraining, snapshot_steps
 from experiments.quiet import quiet
 from experiments.records import run_folder
-from experiments.training import OrderedTrainer, training_arguments
 
 __all__ = ["bert_snapshots"]
 
@@ -44,44 +39,20 @@ def bert_snapshots(
         raise ConfigurationError(
             f"--arm {arm}: should be an arm with tasks by part of speech and without a `reference`"
         )
-    how, folder = study.optimisation, run_folder(out, arm, seed)
-    steps = snapshot_steps(how.steps, count)
+    study = replace(study, grouping="pos")
+    folder = run_folder(out, arm, seed)
+    steps = snapshot_steps(study.optimisation.steps, count)
     training = SnapshotTraining(folder, run_configuration(study, arm, data), steps)
     if training.done:
         return training.folders
-    instances, masking, prepared = training_data(study, data)
-    names = task_names(
-        "pos",
-        other_is_task=study.other_is_task,
-        next_sentence_is_task=study.next_sentence == "task",
-    )
-    torch.manual_seed(seed)
-    mode = {"next_sentence": study.next_sentence, "next_sentence_task": len(names) - 1}
-    model = PosBertForPreTraining(bert_config(study.model, len(prepared.tokenizer), **mode))
 
     def save(place: Path) -> None:
         with quiet():
             model.save_pretrained(place)
         prepared.tokenizer.save_pretrained(place)
 
-    arguments = training_arguments(
-        how,
-        "optimisation",
-        folder,
-        max_steps=how.steps,
-        warmup_steps=how.warmup_steps,
-        seed=seed,
-        logging_steps=study.log_every,
-        eval_strategy="no",
-        save_steps=study.save_every,
-    )
-    trainer = OrderedTrainer(
-        model,
-        arguments,
-        train_dataset=instances,
-        data_collator=masking,
-        balancer=arm_balancer(arm, study.arms[arm], names, model, out, seed),
-        callbacks=[training.callback(save)],
+    trainer, model, prepared = pretraining_trainer(
+        study, data, out, arm, seed, callbacks=[training.callback(save)], evaluate=False
     )
     training.run(trainer, f"arm {arm!r}, seed {seed}", command)
     return training.folders

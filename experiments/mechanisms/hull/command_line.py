@@ -62,8 +62,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where results go (default: runs/mechanisms/hull/STUDY)",
     )
-    for name, text in _SETTINGS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=text)
+    for name, (kind, metavar, text) in _SETTINGS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -74,10 +74,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-_SETTINGS = {
-    "examples": "held-out examples of each risk (default: 512)",
-    "head_examples": "training examples for each downstream head (default: 2000)",
-    "head_steps": "steps in which a head is fitted (default: 500)",
+_SETTINGS: dict[str, tuple[type, str, str]] = {
+    "examples": (int, "N", "held-out examples of each risk (default: 512)"),
+    "head_examples": (int, "N", "training examples for each downstream head (default: 2000)"),
+    "head_steps": (int, "N", "steps in which a head is fitted (default: 500)"),
+    "head_learning_rate": (float, "RATE", "of these steps; it falls to 0 (default: 0.003)"),
 }
 """Fields of `Settings` that can be typed."""
 

@@ -1,19 +1,14 @@
 """Snapshots of a pre-training of Multi-Modal Mask MAE."""
 
-import math
 from pathlib import Path
 
-import torch
-
-from experiments.mae.arms import arm_balancer, check_arms
-from experiments.mae.model import MultiModalMaskMae
+from experiments.mae.arms import check_arms
 from experiments.mae.model.checkpoints import save_model
-from experiments.mae.pretrain import PretrainingTrainer, run_configuration
-from experiments.mae.reading import ImageOrder, Images
+from experiments.mae.pretrain import pretraining_trainer, run_configuration
+from experiments.mae.reading import Images
 from experiments.mae.study import MaeStudy
 from experiments.mechanisms.hull.snapshots import SnapshotTraining, snapshot_steps
 from experiments.records import run_folder
-from experiments.training import training_arguments
 
 __all__ = ["mae_snapshots"]
 
@@ -39,38 +34,14 @@ def mae_snapshots(
         ConfigurationError: data or arm cannot be used, or the folder holds another training.
     """
     check_arms(study, [arm])
-    images, folder, how = Images(study, data), run_folder(out, arm, seed), study.optimisation
-    number = len(images.train)
-    total = how.steps(number)
-    steps = snapshot_steps(total, count)
+    images, folder = Images(study, data), run_folder(out, arm, seed)
+    steps = snapshot_steps(study.optimisation.steps(len(images.train)), count)
     training = SnapshotTraining(folder, run_configuration(study, arm, images), steps)
     if training.done:
         return training.folders
-    torch.manual_seed(seed)
-    model = MultiModalMaskMae(study.model)
-    arguments = training_arguments(
-        how,
-        "optimisation",
-        folder,
-        schedule="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr": how.min_learning_rate},
-        max_steps=total,
-        warmup_steps=min(math.ceil(how.warmup_epochs * number / how.batch_size), total),
-        seed=seed,
-        logging_steps=study.log_every,
-        eval_strategy="no",
-        save_steps=how.steps(number, study.save_every),
-        dataloader_num_workers=how.workers,
-    )
-    trainer = PretrainingTrainer(
-        model,
-        arguments,
-        train_dataset=ImageOrder(images.train, total * how.batch_size, study.seed),
-        data_collator=images.collator,
-        balancer=arm_balancer(arm, study.arms[arm], model, how.steps(number, 1.0)),
-        images=number,
-        decay_vectors=how.decay_vectors,
-        callbacks=[training.callback(lambda place: save_model(model, place))],
+    keep = training.callback(lambda place: save_model(model, place))
+    trainer, model = pretraining_trainer(
+        study, images, folder, arm, seed, callbacks=[keep], evaluate=False
     )
     training.run(trainer, f"arm {arm!r}, seed {seed}", command)
     return training.folders

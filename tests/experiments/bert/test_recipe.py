@@ -10,7 +10,7 @@ from transformers import BertForPreTraining
 
 from experiments.bert import pretrain as pretraining
 from experiments.bert.model import PosBertForPreTraining
-from experiments.bert.pretrain import pretrain
+from experiments.bert.pretrain import pretrain, pretraining_trainer
 from experiments.bert.tags import TASKS
 from experiments.configuration import ConfigurationError
 from experiments.records import run_folder
@@ -73,11 +73,14 @@ def test_a_run_is_adamw_with_decay_of_matrices_only_and_a_linear_schedule(
     ("precision", "expected"),
     [("float32", (False, False)), ("bf16", (True, False))],
 )
-def test_precision_and_compilation_reach_the_trainer(tmp_path, tiny, precision, expected):
+def test_precision_and_compilation_reach_the_trainer(
+    tmp_path, tiny, prepared_folder, precision, expected
+):
     for compiled in (False, True):
         study = tiny(f"optimisation.precision={precision}", f"optimisation.compile={compiled}")
         with mock.patch.dict(os.environ):  # arguments set variables
-            arguments = pretraining._arguments(study, tmp_path, 0)
+            trainer, *_ = pretraining_trainer(study, prepared_folder, tmp_path, "average", 0)
+        arguments = trainer.args
         assert (arguments.bf16, arguments.fp16) == expected
         assert arguments.torch_compile == compiled
 

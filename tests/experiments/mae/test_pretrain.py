@@ -14,7 +14,7 @@ from experiments.mae import pretrain as pretraining
 from experiments.mae.held_out import TaskRisks, differences, summarise
 from experiments.mae.model import MultiModalMaskMae
 from experiments.mae.model.checkpoints import load_model
-from experiments.mae.pretrain import pretrain
+from experiments.mae.pretrain import pretrain, pretraining_trainer
 from experiments.mae.reading import ImageOrder, Images
 from experiments.records import RESULT, RecordError, run_folder
 
@@ -189,14 +189,8 @@ def test_vectors_and_tokens_are_left_out_of_the_decay_if_asked(tmp_path, tiny_st
     ends = {}
     for name, both in (("all", "true"), ("matrices", "false")):
         study = tiny_study(decay + f"base_learning_rate: 0.1, decay_vectors: {both}}}")
-        trainer = pretraining._trainer(
-            study,
-            Images(study, scene_folder),
-            MultiModalMaskMae(study.model),
-            tmp_path / name,
-            "average",
-            0,
-        )
+        images = Images(study, scene_folder)
+        trainer, _ = pretraining_trainer(study, images, tmp_path / name, "average", 0)
         groups = trainer.create_optimizer().param_groups
         ends[name] = {id(p) for g in groups if g["weight_decay"] == 0.5 for p in g["params"]}
         names = {n for n, p in trainer.model.named_parameters() if id(p) in ends[name]}
