@@ -8,6 +8,7 @@ from experiments.configuration import PRESETS, load, presets
 from experiments.report.collect import Document, Material, TableOf
 from experiments.report.text import Links, joined, plain, prose, several, table
 from experiments.tables.preset import DataSet, TablePreset
+from experiments.tables.store import Key
 
 __all__ = ["data_section", "how_section", "not_run_section", "provenance_section"]
 
@@ -40,11 +41,11 @@ def not_run_section(material: Material, links: Links) -> str:
         [
             made.label,
             f"{len(made.grid.missing())} of {len(made.grid.rows) * len(made.grid.columns)} cells",
-            "no record of them in the store: the runs are not finished, or were not started",
+            _reason(made.failures),
             "",
         ]
         for made in material.tables
-        if made.grid.missing()
+        if made.grid.missing() or made.failures
     ]
     rows += [
         [f"`{each.table} --preset {each.name}`", "all", _why(each.preset), _cost(each.cost, links)]
@@ -99,6 +100,14 @@ def _why(preset: TablePreset) -> str:
         return "nobody ran it yet; it needs no data"
     needs = [f"{each.title} ({each.licence})" for each in preset.data.values()]
     return plain(f"no record in the store; it needs {joined(needs)} and the time to train")
+
+
+def _reason(failures: Mapping[Key, str]) -> str:
+    """What is known of the missing cells of a table."""
+    if not failures:
+        return "no record of them in the store: the runs are not finished, or were not started"
+    told = (f"{key.title} failed: {reason}" for key, reason in sorted(failures.items()))
+    return plain(f"{'; '.join(told)}. What else has no record is not finished, or was not started")
 
 
 def _cost(found: Document | None, links: Links) -> str:

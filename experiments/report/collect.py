@@ -12,7 +12,7 @@ from experiments.records import read, require
 from experiments.tables.grid import Grid
 from experiments.tables.made import STUDIES, made_grid
 from experiments.tables.preset import TablePreset
-from experiments.tables.store import PRETRAIN, Store
+from experiments.tables.store import PRETRAIN, Key, Store
 
 __all__ = ["Document", "Material", "NotRun", "Sources", "TableOf", "collect"]
 
@@ -80,6 +80,13 @@ class TableOf:
     def folder(self) -> Path:
         """Of its records."""
         return self.store.root / STUDIES[self.grid.name] / self.grid.preset
+
+    @property
+    def failures(self) -> dict[Key, str]:
+        """Why runs of its rows failed that have not succeeded since."""
+        arms = {row.arm for row in self.grid.rows}
+        found = self.store.failures(STUDIES[self.grid.name], self.grid.preset)
+        return {key: reason for key, reason in found.items() if key.arm in arms}
 
     @property
     def evidence(self) -> bool:

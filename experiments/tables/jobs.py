@@ -32,6 +32,10 @@ class Maker(Protocol):
     def arms(self) -> Collection[str]:
         """Of the study."""
 
+    @property
+    def command(self) -> str:
+        """What was typed, for the records."""
+
     def parts(self) -> Sequence[str]:
         """Of every arm and seed, in the order in which they can be run."""
 
@@ -177,6 +181,8 @@ def run_all(maker: Maker, planned: Plan, store: Store, console: Console) -> Outc
                 result = maker.run(key.arm, key.seed, key.part)
             except (ConfigurationError, RecordError) as error:
                 failed.append(f"{key.title}: {message(error)}")
+                if _is_first():
+                    store.add_failure(key, message(error), maker.command)
                 console.print(f"failed: {failed[-1]}", markup=False, highlight=False, style="red")
                 break
             made += 1

@@ -2,7 +2,8 @@
 
 ``STORE/STUDY/PRESET/ARM/seed-N/PART.json``, where a part is ``pretrain`` or a fine-tuning such as
 ``rte-0`` (task and seed). Tables, figures and the report read nothing else, so that a store can be
-kept in a repository without models.
+kept in a repository without models. Of a run that failed, ``failures/PART.json`` beside the records
+says why, until it succeeds.
 """
 
 import json
@@ -16,6 +17,7 @@ import yaml
 from experiments.comparable import first_difference
 from experiments.configuration import ConfigurationError
 from experiments.records import RecordError, read, require
+from experiments.runs import provenance
 from taskrobust._files import write_atomically
 
 __all__ = ["HALFWAY", "PRETRAIN", "Key", "Store"]
@@ -25,6 +27,9 @@ PRETRAIN = "pretrain"
 
 HALFWAY = "-half"
 """Ends the task of a fine-tuning that starts from the middle of pre-training."""
+
+_FAILURES = "failures"
+"""Folder of what is known of failed runs, beside the records of an arm and seed."""
 
 _BULKY = ("history",)
 """Fields of a run's result that stay beside its model."""
@@ -116,7 +121,47 @@ class Store:
                 f"{key.title}: a number is not finite; training diverged: lower the learning rate"
             ) from None
         write_atomically(path, text + "\n")
+        self._failure(key).unlink(missing_ok=True)
         return path
+
+    def add_failure(self, key: Key, reason: str, command: str) -> Path:
+        """Note why a run failed, in place of what was noted before.
+
+        Args:
+            key: of the run.
+            reason: one line.
+            command: as it was typed.
+
+        Returns:
+            The file.
+        """
+        path = self._failure(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {**provenance(command, ("torch",)), "reason": reason}
+        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        return path
+
+    def failures(self, study: str, preset: str) -> dict[Key, str]:
+        """Why runs failed that have not succeeded since.
+
+        Raises:
+            RecordError: a file is damaged.
+        """
+        found = {}
+        for path in sorted((self.root / study / preset).glob(f"*/seed-*/{_FAILURES}/*.json")):
+            content, (arm, seed) = read(path), path.parts[-4:-2]
+            try:
+                require(content, "reason")
+                key = Key(study, preset, arm, int(seed.removeprefix("seed-")), path.stem)
+            except (ValueError, RecordError) as error:
+                raise RecordError(f"{path} says of no run why it failed: {error}") from None
+            if not self.path(key).is_file():
+                found[key] = str(content["reason"])
+        return found
+
+    def _failure(self, key: Key) -> Path:
+        path = self.path(key)
+        return path.parent / _FAILURES / path.name
 
     def records(self, study: str, preset: str) -> dict[Key, dict[str, Any]]:
         """All records of a preset.

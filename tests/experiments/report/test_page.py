@@ -16,7 +16,7 @@ from experiments.report.html import to_html
 from experiments.report.pages import page_section
 from experiments.report.text import Links, anchor, plain, table
 from experiments.tables import table3
-from experiments.tables.store import Store
+from experiments.tables.store import Key, Store
 from tests.experiments.report.checking import Page, local_files
 from tests.experiments.report.stores import fill_bert, filled
 from tests.experiments.tables.helpers import TRUNKS
@@ -205,6 +205,20 @@ def test_what_was_not_run_is_listed_with_the_reason(markdown):
     assert re.search(r"\| `table2 --preset smoke` \| all \| .*needs no data", section)
     assert re.search(r"\| `table1 --preset paper` \| all \| .*Wikipedia", section)
     assert "table1 --preset cpu" not in section
+
+
+def test_runs_that_failed_are_told_with_the_reason(tmp_path):
+    store = filled(tmp_path / "store")
+    lost = next(store.root.glob("bert/cpu/minimax/seed-1/rte-0.json"))
+    lost.unlink()
+    store.add_failure(Key("bert", "cpu", "minimax", 1, "rte-0"), "diverged | at step 4", "")
+    store.add_failure(Key("bert", "cpu", "no-row", 0, "pretrain"), "of another table", "")
+    assert run(tmp_path) == 0
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    (line,) = (line for line in text.splitlines() if line.startswith("| Table 1 (cpu) |"))
+    assert "| 0 of" in line  # one of several fine-tunings, and one of three seeds
+    assert r"minimax, seed 1: rte-0 failed: diverged \| at step 4." in line
+    assert "of another table" not in text
 
 
 def test_what_it_would_cost_is_that_of_the_dry_run_it_links_to(markdown):

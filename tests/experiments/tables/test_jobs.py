@@ -14,7 +14,7 @@ QUIET = Console(quiet=True)
 class Recorder:
     """Runs that say only that they were made."""
 
-    study, preset = "bert", "own"
+    study, preset, command = "bert", "own", "python -m experiments table1"
 
     def __init__(self, failing=(), stop_after=None):
         self.made, self.failing, self.stop_after = [], failing, stop_after
@@ -112,8 +112,13 @@ def test_a_failure_ends_its_chain_and_is_tried_again(tmp_path):
     assert outcome.failed == ("minimax, seed 0: rte-0: diverged minimax",)
     assert outcome.made == 10
     assert ("minimax", 0, "cola-0") not in failing.made
+    noted = Store(tmp_path).failures("bert", "own")
+    assert {key.title: reason for key, reason in noted.items()} == {
+        "minimax, seed 0: rte-0": "diverged minimax"
+    }
     again = Recorder()
     assert run(again, tmp_path).failed == ()
+    assert Store(tmp_path).failures("bert", "own") == {}
     assert again.made == [
         ("minimax", 0, "pretrain"),  # read back, in truth
         ("minimax", 0, "rte-0"),

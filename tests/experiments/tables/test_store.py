@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -112,3 +113,34 @@ def test_a_new_field_inside_another_is_older_records_default_too(tmp_path):
     assert store.find(KEY, newer, "model: {layers: 1, norm: pre}") is not None
     with pytest.raises(ConfigurationError, match=r"`model.norm` is 'post' there and 'pre' here"):
         store.find(KEY, newer, "model: {norm: post}")
+
+
+def test_why_a_run_failed_is_kept_until_it_succeeds(tmp_path):
+    store = Store(tmp_path)
+    other = replace(KEY, seed=7)
+    store.add_failure(KEY, "diverged at step 3", "python -m experiments table1")
+    store.add_failure(KEY, "diverged at step 4", "python -m experiments table1 --seeds 2")
+    store.add_failure(other, "no disk", "")
+    assert store.failures(KEY.study, KEY.preset) == {
+        KEY: "diverged at step 4",
+        other: "no disk",
+    }
+    assert store.failures(KEY.study, "another") == {}
+    assert store.records(KEY.study, KEY.preset) == {}
+    assert list(store.presets()) == []
+    (noted,) = tmp_path.rglob(f"seed-{KEY.seed}/failures/*.json")
+    assert json.loads(noted.read_text("utf-8"))["command"].endswith("--seeds 2")
+    store.add(KEY, "rate: 1", RESULT)
+    assert store.failures(KEY.study, KEY.preset) == {other: "no disk"}
+    assert not noted.exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "text"), [("seed-one", '{"reason": "x"}'), ("seed-1", "{}"), ("seed-1", "[")]
+)
+def test_a_damaged_note_of_a_failure_is_named(tmp_path, folder, text):
+    path = tmp_path / KEY.study / KEY.preset / KEY.arm / folder / "failures" / "pretrain.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecordError, match=re.escape(str(path))):
+        Store(tmp_path).failures(KEY.study, KEY.preset)
