@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from figures.terminal import Watch
     from theory.testbed import Context
 
-RUNS = Path("runs/bert/pretrained")
-"""Where `python -m experiments bert pretrain` leaves its runs."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make figures.
@@ -81,7 +78,7 @@ def _make(
     watch.written([path, *written])
 
 
-def _obtained(entry: "FigureEntry", runs: Path, context: "Context") -> "FigureData":
+def _obtained(entry: "FigureEntry", runs: Path | None, context: "Context") -> "FigureData":
     """The figure's data, with how they came about."""
     import matplotlib as mpl
 
@@ -115,8 +112,8 @@ def _parser(figures: list[str], formats: list[str]) -> argparse.ArgumentParser:
         "--runs",
         type=Path,
         metavar="DIR",
-        default=RUNS,
-        help=f"finished pre-training runs, for the pos_bert figures (default: {RUNS})",
+        help="finished pre-training runs, for the pos_bert figures or mae_curves (default: where "
+        "`experiments bert pretrain` and `experiments mae pretrain` leave them)",
     )
     parser.add_argument(
         "--from-data",

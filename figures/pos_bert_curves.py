@@ -16,28 +16,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from figures import style
+from figures import panels, style
+from figures.arms import REFERENCE
 from figures.data import Column, DataError, FigureData
 from figures.pos_bert_runs import (
-    REFERENCE,
+    CLASSES,
+    INTERJECTION,
     Run,
-    arm_look,
     classes_of,
     of_parts_of_speech,
     provenance,
     read_runs,
     task_look,
 )
-from figures.pos_bert_traces import held_out, smoothed, starred
+from figures.traces import held_out, log_rows, smoothed, weighted_tasks
 
 NAME = "pos_bert_curves"
 SUMMARY = "PoS-BERT runs: risks, weights and counts of the classes in training, arm by arm"
 
 IN_A_ROW = 3
 """Arms side by side."""
-
-NAMED_SHARE = 0.07
-"""A class is named in a panel of weights if its band is at least this high somewhere."""
 
 COLUMNS: Mapping[str, Column] = {
     "arm": Column("text", "how the risks are combined: name of the arm"),
@@ -85,12 +83,7 @@ def read(folder: Path) -> FigureData:
 
 def _tasks(run: Run) -> list[str]:
     """The classes, then tasks beside them, as logged."""
-    logged = {
-        key.removeprefix("weight/"): None
-        for log in run.history
-        for key in log
-        if key.startswith("weight/")
-    }
+    logged = weighted_tasks(run.history)
     if not logged:
         raise DataError(f"{run.path}: `history` should have weights of tasks; found none")
     classes = classes_of(run)
@@ -98,15 +91,13 @@ def _tasks(run: Run) -> list[str]:
 
 
 def _rows(run: Run, tasks: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Logs of one step together, evaluation and training being separate logs."""
-    steps: dict[int, dict[str, float]] = {}
-    for log in run.history:
-        steps.setdefault(int(log["step"]), {}).update(log)
-    for step, log in sorted(steps.items()):
-        for task in tasks:
-            numbers = [log.get(prefix + task, math.nan) for prefix in QUANTITIES.values()]
-            if not all(math.isnan(number) for number in numbers):
-                yield run.arm, run.seed, step, task, *numbers
+    for row in log_rows(run.history, tasks, list(QUANTITIES.values())):
+        yield run.arm, run.seed, *row
+
+
+def _starred(tasks: Sequence[str]) -> list[str]:
+    """Tasks that the starred numbers are about."""
+    return [task for task in CLASSES if task != INTERJECTION and task in tasks]
 
 
 @style.styled
@@ -139,23 +130,16 @@ def draw(data: FigureData) -> Figure:
     first: Axes | None = None
     for index, arm in enumerate(arms):
         cell = grid[divmod(index, IN_A_ROW)].subgridspec(2, 1, height_ratios=(1.4, 1), hspace=0.07)
-        upper = figure.add_subplot(cell[0], sharey=first)
-        first = first or upper
-        lower = figure.add_subplot(cell[1], sharex=upper)
-        upper.set_title(arm)
-        _draw_risks(upper, data.where(arm=arm))
-        _draw_weights(lower, data.where(arm=arm))
-        upper.tick_params(labelbottom=False, labelleft=index % IN_A_ROW == 0)
-        lower.tick_params(labelleft=index % IN_A_ROW == 0)
+        first = panels.draw_arm(figure, cell, data.where(arm=arm), task_look, first)
         if index % IN_A_ROW == 0:
-            upper.set_ylabel("training risk (nats)")
-            lower.set_ylabel("weight")
+            panels.label_arm(figure.axes[-2:], "training risk (nats)")
     for axes in figure.axes[::2]:
-        _name_risks(axes)
+        panels.name_risks(axes)
     last = [figure.add_subplot(grid[bands, column]) for column in range(IN_A_ROW)]
     _draw_counts(last[0], data)
-    _draw_arms(last[1], data, "worst* held-out risk (nats)", np.nanmax)
-    _draw_arms(last[2], data, "mean* held-out risk (nats)", np.nanmean)
+    classes = _starred(data.parameters["tasks"])
+    panels.draw_held_out(last[1], data, classes, np.nanmax, "worst* held-out risk (nats)")
+    panels.draw_held_out(last[2], data, classes, np.nanmean, "mean* held-out risk (nats)")
     for axes in last:
         axes.set_xlabel("step")
     return figure
@@ -165,7 +149,7 @@ def finding(data: FigureData) -> str:
     """The title: which arm ends with the lowest worst class, and what it puts its weight on."""
     ends = {}
     for arm in data.parameters["arms"]:
-        _, values = held_out(data.where(arm=arm), np.nanmax)
+        _, values = held_out(data.where(arm=arm), _starred(data.parameters["tasks"]), np.nanmax)
         if len(values):
             ends[arm] = float(values[-1])
     if not ends:
@@ -183,54 +167,11 @@ def finding(data: FigureData) -> str:
 def worst_class(rows: FigureData) -> str:
     """The class of an arm with the highest last held-out risk, the interjection left out."""
     ends = {}
-    for task in starred(rows):
+    for task in _starred(rows.parameters["tasks"]):
         _, values = smoothed(rows.where(task=task), "held_out")
         if len(values):
             ends[task] = float(values[-1])
     return max(ends, key=lambda task: ends[task])
-
-
-def _draw_risks(axes: Axes, rows: FigureData) -> None:
-    """Training risks; the worst of all at each point underlaid."""
-    curves = {task: smoothed(rows.where(task=task), "risk") for task in rows.parameters["tasks"]}
-    points: dict[float, float] = {}
-    for steps, values in curves.values():
-        for step, value in zip(steps, values, strict=True):
-            points[step] = max(points.get(step, -math.inf), value)
-    axes.plot(list(points), list(points.values()), color=style.GREY, lw=5.5, alpha=0.3)
-    for task, (steps, values) in curves.items():
-        color, line = task_look(task)
-        axes.plot(steps, values, color=color, ls=line, lw=1.3, label=task)
-
-
-def _name_risks(axes: Axes) -> None:
-    """Names at the ends of the curves, the worst in bold; once the limits are shared by all."""
-    ends = [
-        (float(values[-1]), str(line.get_label()), line.get_color())
-        for line in axes.lines[1:]
-        if len(values := np.asarray(line.get_ydata()))
-    ]
-    worst = max(ends)[0]
-    style.name_ends(axes, [(end, name, color, end == worst) for end, name, color in ends])
-
-
-def _draw_weights(axes: Axes, rows: FigureData) -> None:
-    """Shares of the weight as bands on top of each other, the first task on top."""
-    tasks = list(reversed(rows.parameters["tasks"]))
-    steps, _ = smoothed(rows.where(task=tasks[0]), "weight")
-    bands = np.array([smoothed(rows.where(task=task), "weight")[1] for task in tasks])
-    colors = [task_look(task)[0] for task in tasks]
-    axes.stackplot(steps, bands, colors=colors, edgecolor="white", linewidth=0.6)
-    middles = np.cumsum(bands[:, -1]) - bands[:, -1] / 2
-    axes.set(xlim=(steps[0], steps[-1]), ylim=(0, 1), yticks=(0, 0.5, 1))
-    style.name_ends(
-        axes,
-        [
-            (middle, f"{task} {100 * share:.0f} %", color, False)
-            for middle, task, share, color in zip(middles, tasks, bands[:, -1], colors, strict=True)
-            if share >= NAMED_SHARE
-        ],
-    )
 
 
 def _draw_counts(axes: Axes, data: FigureData) -> None:
@@ -251,17 +192,4 @@ def _draw_counts(axes: Axes, data: FigureData) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    style.name_ends(axes, ends)
-
-
-def _draw_arms(axes: Axes, data: FigureData, title: str, over: Any) -> None:
-    """One held-out number of every arm."""
-    axes.set_title(title)
-    arms, ends = data.parameters["arms"], []
-    for arm in arms:
-        color, marker = arm_look(arm, arms)
-        steps, values = held_out(data.where(arm=arm), over)
-        if len(values):
-            axes.plot(steps, values, color=color, marker=marker)
-            ends.append((float(values[-1]), f"{arm} {values[-1]:.2f}", color, False))
     style.name_ends(axes, ends)

@@ -17,13 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import style
+from figures.arms import REFERENCE, arm_look
 from figures.data import Column, FigureData, NothingToDrawError
 from figures.pos_bert_runs import (
     GROUPINGS,
     HOW,
-    REFERENCE,
     Run,
-    arm_look,
     paired,
     provenance,
     read_runs,

@@ -15,10 +15,8 @@ from typing import Any
 from experiments.bert.aggregates import AGGREGATES
 from experiments.records import RESULT, RecordError, collect, run_folder
 from figures import style
+from figures.arms import in_order
 from figures.data import DataError, NothingToDrawError
-
-REFERENCE = "average"
-"""The arm that others are compared with: the mean over tasks."""
 
 INTERJECTION, OTHER = "interjection", "other"
 """The rarest class, left out of the starred numbers, and the class that is no task."""
@@ -30,27 +28,11 @@ GROUPINGS: Mapping[str, tuple[str, str]] = {
 }
 """Groupings into tasks in the order in which they are drawn: of a row and in running text."""
 
+FOLDER = Path("runs/bert/pretrained")
+"""Where they are left."""
+
 HOW = "python -m experiments bert pretrain --preset cpu"
 """What makes runs."""
-
-ARMS: Mapping[str, tuple[str, str]] = {
-    "average": (style.BLACK, "o"),
-    "token-mean": (style.GREY, "s"),
-    "minimax-0.3": (style.SKY, "^"),
-    "minimax": (style.BLUE, "D"),
-    "minimax-3": (style.VIOLET, "v"),
-    "hard-max": (style.VERMILLION, "X"),
-    "excess": (style.GREEN, "P"),
-    "attached": (style.PURPLE, "d"),
-    "uncertainty": (style.ORANGE, "p"),
-    "gradnorm": (style.GREEN, "<"),
-    "dwa": (style.PURPLE, ">"),
-    "group-dro": (style.ORANGE, "h"),
-}
-"""Colour and marker of the arms of the presets, in the order in which they are drawn."""
-
-_SPARE = [(c, m) for m in "*H1234" for c in (style.VERMILLION, style.SKY, style.GREEN, style.GREY)]
-"""For arms of other names."""
 
 CLASSES: Mapping[str, tuple[str, str]] = {
     "verb": (style.BLUE, "-"),
@@ -114,11 +96,13 @@ def read_runs(folder: Path) -> list[Run]:
         raise NothingToDrawError(
             f"{folder} holds no finished run (ARM/seed-N/{RESULT}); make some: {HOW} --out {folder}"
         )
+    if all("held_out" in result for result in results):
+        raise NothingToDrawError(f"{folder} holds runs of Multi-Modal Mask MAE, none of PoS-BERT")
     runs = [_run(run_folder(folder, r["arm"], r["seed"]) / RESULT, r) for r in results]
     for run in runs[1:]:
         _check_comparable(runs[0], run)
-    known = list(ARMS)
-    return sorted(runs, key=lambda run: known.index(run.arm) if run.arm in known else len(known))
+    order = in_order([run.arm for run in runs])
+    return sorted(runs, key=lambda run: order.index(run.arm))
 
 
 def of_parts_of_speech(runs: Sequence[Run], folder: Path) -> list[Run]:
@@ -151,14 +135,6 @@ def classes_of(run: Run) -> list[str]:
     """Names of the classes that are tasks, in the order of their ids."""
     pieces = next(iter(run.held_out.values())).pieces
     return [name for name in pieces if name != OTHER]
-
-
-def arm_look(arm: str, arms: Sequence[str]) -> tuple[str, str]:
-    """Colour and marker of an arm among those of a figure."""
-    if arm in ARMS:
-        return ARMS[arm]
-    others = [name for name in arms if name not in ARMS]
-    return _SPARE[others.index(arm) % len(_SPARE)]
 
 
 def task_look(task: str) -> tuple[str, str]:

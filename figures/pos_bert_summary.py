@@ -18,11 +18,10 @@ from matplotlib.lines import Line2D
 
 from experiments.bert.aggregates import FEW
 from figures import style
+from figures.arms import REFERENCE, arm_look
 from figures.data import Column, FigureData
 from figures.pos_bert_runs import (
-    REFERENCE,
     Run,
-    arm_look,
     classes_of,
     of_parts_of_speech,
     paired,

@@ -11,9 +11,12 @@ from figures import (
     appendix_c,
     convergence,
     geometry,
+    mae_curves,
+    mae_runs,
     peers,
     pos_bert_curves,
     pos_bert_grouping,
+    pos_bert_runs,
     pos_bert_summary,
     sample_complexity,
     smoothing,
@@ -51,12 +54,12 @@ class FigureEntry(ABC):
     draw: Draw
 
     @abstractmethod
-    def obtain(self, context: Context, runs: Path) -> FigureData:
+    def obtain(self, context: Context, runs: Path | None) -> FigureData:
         """The figure's data with the command that gives them.
 
         Args:
             context: of what is computed.
-            runs: folder of finished runs.
+            runs: folder of finished runs; None: where the experiment of the figure leaves them.
 
         Raises:
             DataError: there are no runs, or they cannot be used.
@@ -73,7 +76,7 @@ class TheoryFigure(FigureEntry):
 
     compute: Callable[[Context], FigureData]
 
-    def obtain(self, context: Context, runs: Path) -> FigureData:  # noqa: ARG002
+    def obtain(self, context: Context, runs: Path | None) -> FigureData:  # noqa: ARG002
         """Computed, with command and seed."""
         command = f"python -m figures {self.name} --seed {context.seed}"
         return replace(self.compute(context), provenance={"command": command, "seed": context.seed})
@@ -87,12 +90,15 @@ class RunsFigure(FigureEntry):
         read: collects everything the figure needs from the folder of the runs. It raises
             `figures.data.NothingToDrawError` if that has no run to show, `figures.data.DataError`
             if one is damaged.
+        folder: where the runs are if nothing is said.
     """
 
     read: Callable[[Path], FigureData]
+    folder: Path
 
-    def obtain(self, context: Context, runs: Path) -> FigureData:  # noqa: ARG002
+    def obtain(self, context: Context, runs: Path | None) -> FigureData:  # noqa: ARG002
         """Read, with the command; where the runs came from is in their provenance."""
+        runs = runs or self.folder
         found = self.read(runs)
         command = shlex.join(["python", "-m", "figures", self.name, "--runs", str(runs)])
         return replace(found, provenance={"command": command, **found.provenance})
@@ -102,8 +108,8 @@ def _theory(module: Any) -> TheoryFigure:
     return TheoryFigure(module.NAME, module.SUMMARY, module.draw, module.compute)
 
 
-def _of_runs(module: Any) -> RunsFigure:
-    return RunsFigure(module.NAME, module.SUMMARY, module.draw, module.read)
+def _of_runs(module: Any, folder: Path) -> RunsFigure:
+    return RunsFigure(module.NAME, module.SUMMARY, module.draw, module.read, folder)
 
 
 FIGURES: dict[str, FigureEntry] = {
@@ -116,9 +122,10 @@ FIGURES: dict[str, FigureEntry] = {
         _theory(smoothing),
         _theory(task_count),
         _theory(geometry),
-        _of_runs(pos_bert_curves),
-        _of_runs(pos_bert_summary),
-        _of_runs(pos_bert_grouping),
+        _of_runs(pos_bert_curves, pos_bert_runs.FOLDER),
+        _of_runs(pos_bert_summary, pos_bert_runs.FOLDER),
+        _of_runs(pos_bert_grouping, pos_bert_runs.FOLDER),
+        _of_runs(mae_curves, mae_runs.FOLDER),
     )
 }
 """Figures by name, in the order in which they are drawn."""

@@ -1,6 +1,7 @@
 import pytest
 
 from figures import data, registry
+from tests.figures import made_up_mae_runs
 from tests.figures.made_up_runs import ARMS, GROUPED, write_runs
 from theory.claims import Context, Effort
 
@@ -25,11 +26,20 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory, runs):
+def mae_runs(tmp_path_factory):
+    """A folder of made-up runs of the MAE: two seeds of every arm."""
+    folder = tmp_path_factory.mktemp("mae-runs") / "pretrained"
+    made_up_mae_runs.write_runs(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory, runs, mae_runs):
     """A directory with the numbers of every figure, measured at a tiny effort."""
     directory = tmp_path_factory.mktemp("figures")
     for entry in registry.FIGURES.values():
-        data.save(entry.obtain(Context(TINY), runs), directory)
+        of_it = mae_runs if entry.name.startswith("mae") else runs
+        data.save(entry.obtain(Context(TINY), of_it), directory)
     return directory
 
 

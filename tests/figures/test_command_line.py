@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,9 @@ from tests.figures.conftest import TINY
 from tests.figures.helpers import table
 from tests.figures.made_up_runs import alter, write_runs
 
+RUNS_FIGURES = [
+    name for name, entry in registry.FIGURES.items() if isinstance(entry, registry.RunsFigure)
+]
 MAGIC = {"png": b"\x89PNG\r\n", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
@@ -152,9 +156,25 @@ def test_without_runs_their_figures_are_left_out_and_the_remedy_is_said(tmp_path
     assert main(["--runs", str(tmp_path / "none"), "--out", str(out)]) == 0
     assert {path.name for path in out.glob("*.png")} == {"appendix_c.png"}
     said = capsys.readouterr().out
-    for name in ("pos_bert_curves", "pos_bert_summary", "pos_bert_grouping"):
+    for name in ("pos_bert_curves", "pos_bert_summary", "pos_bert_grouping", "mae_curves"):
         assert f"{name}: left out: {tmp_path / 'none'} holds no finished run" in said
     assert "python -m experiments bert pretrain" in said
+    assert "python -m experiments mae pretrain" in said
+
+
+@pytest.mark.usefixtures("few_figures")
+def test_without_a_folder_each_experiment_is_looked_for_where_it_leaves_its_runs(
+    tmp_path, monkeypatch, mae_runs
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(mae_runs, tmp_path / "runs" / "mae" / "pretrained")
+    write_runs(tmp_path / "runs" / "bert" / "pretrained", {"average": "pos"})
+    assert main([]) == 0
+    drawn = {path.stem for path in (tmp_path / "runs" / "figures").glob("*.png")}
+    assert drawn == {"appendix_c", "pos_bert_curves", "pos_bert_summary", "mae_curves"}
+    found = json.loads((tmp_path / "runs/figures/mae_curves.json").read_text(encoding="utf-8"))
+    command = "python -m figures mae_curves --runs runs/mae/pretrained"
+    assert found["provenance"]["command"] == command
 
 
 @pytest.mark.usefixtures("few_figures")
@@ -164,14 +184,17 @@ def test_with_runs_every_figure_that_they_allow_is_drawn(tmp_path, capsys):
     assert main(["--runs", str(tmp_path / "runs"), "--out", str(out)]) == 0
     drawn = {"appendix_c.png", "pos_bert_curves.png", "pos_bert_summary.png"}
     assert {path.name for path in out.glob("*.png")} == drawn
-    assert "pos_bert_grouping: left out:" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "pos_bert_grouping: left out:" in said
+    assert "mae_curves: left out: " in said
+    assert "holds runs of PoS-BERT, none of the MAE" in said
     again = tmp_path / "again"
     assert main(["--from-data", str(out), "--out", str(again)]) == 0
     assert {path.name for path in again.iterdir()} == drawn
     assert "pos_bert_grouping: left out: cannot read" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["pos_bert_curves", "pos_bert_summary", "pos_bert_grouping"])
+@pytest.mark.parametrize("name", RUNS_FIGURES)
 def test_a_figure_of_runs_that_was_asked_for_is_an_error_without_runs(name, tmp_path, capsys):
     message = fails([name, "--runs", tmp_path / "none", "--out", tmp_path], capsys)
     assert f"argument --runs: {tmp_path / 'none'} holds no finished run" in message

@@ -7,8 +7,9 @@ import pytest
 
 from experiments.bert.tags import TASKS
 from experiments.records import RESULT, run_folder
-from figures import data, pos_bert_curves, pos_bert_traces
-from figures.pos_bert_traces import POINTS, held_out, smoothed
+from figures import data, pos_bert_curves
+from figures import traces as tracing
+from figures.traces import POINTS, held_out, smoothed
 from tests.figures.helpers import drawn, table
 from tests.figures.made_up_runs import write_runs
 
@@ -172,7 +173,7 @@ def test_title_says_what_the_numbers_say(traces):
     low = altered(low, "held_out", 2.5, arm="minimax", step=40, task="noun")
     low = altered(low, "held_out", 99.0, arm="minimax", step=40, task="interjection")
     low = altered(low, "weight", 0.41, arm="minimax", step=40, task="noun")
-    average = held_out(traces.where(arm="average"), np.nanmax)[1][-1]
+    average = held_out(traces.where(arm="average"), COMMON, np.nanmax)[1][-1]
     assert pos_bert_curves.finding(low) == (
         f"minimax: lowest worst class*, 2.50 nats (noun, 41 % of the weight); average {average:.2f}"
     )
@@ -192,6 +193,6 @@ def test_runs_without_evaluations_are_drawn(traces):
 
 
 def test_a_broken_average_would_be_seen(traces, runs, monkeypatch):
-    monkeypatch.setattr(pos_bert_traces, "POINTS", 2)
+    monkeypatch.setattr(tracing, "POINTS", 2)
     curve = drawn(panel(pos_bert_curves.draw(traces), "average"))[1]
     assert curve != pytest.approx(averaged(runs, "average", "risk/", TASKS[0]))

@@ -7,9 +7,9 @@ import pytest
 from experiments.bert.aggregates import AGGREGATES
 from experiments.records import RESULT, run_folder
 from figures import data, pos_bert_grouping
+from figures.arms import ARMS as LOOKS
 from figures.data import NothingToDrawError
 from figures.pos_bert_grouping import PANELS
-from figures.pos_bert_runs import ARMS as LOOKS
 from tests.figures.helpers import table
 from tests.figures.made_up_runs import write_runs
 

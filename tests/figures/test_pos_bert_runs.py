@@ -10,6 +10,7 @@ from experiments.bert.pretrain import pretrain
 from experiments.bert.tags import TASKS
 from experiments.configuration import load, preset_path
 from experiments.records import RESULT, run_folder
+from figures import arms as looks_of
 from figures import pos_bert_curves, pos_bert_grouping, pos_bert_runs, pos_bert_summary
 from figures.data import DataError, NothingToDrawError
 from figures.pos_bert_runs import read_runs
@@ -190,10 +191,10 @@ def test_sums_of_other_pieces_are_named(tmp_path):
 
 def test_every_arm_of_a_figure_has_a_look_of_its_own():
     mine = [f"arm {i}" for i in range(20)]
-    arms = [*pos_bert_runs.ARMS, *mine]
-    looks = {pos_bert_runs.arm_look(arm, arms) for arm in arms}
+    arms = [*looks_of.ARMS, *mine]
+    looks = {looks_of.arm_look(arm, arms) for arm in arms}
     assert len(looks) == len(arms)
-    assert set(ARMS) - {"my own"} <= set(pos_bert_runs.ARMS)
+    assert set(ARMS) - {"my own"} <= set(looks_of.ARMS)
 
 
 def test_every_class_has_a_colour_of_its_own():

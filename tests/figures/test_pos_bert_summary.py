@@ -10,7 +10,7 @@ from experiments.bert.evaluation import ClassSums, differences
 from experiments.bert.tags import TASKS
 from experiments.records import RESULT, run_folder
 from figures import data, pos_bert_summary
-from figures.pos_bert_runs import ARMS as LOOKS
+from figures.arms import ARMS as LOOKS
 from figures.pos_bert_summary import WHOLE
 from tests.figures.helpers import table
 from tests.figures.made_up_runs import write_runs
