@@ -21,7 +21,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 figures: $(VENV)/.theory
-	$(BIN)/python -m figures --out $(OUT)/figures --runs $(OUT)/bert/pretrained
+	$(BIN)/python -m figures --out $(OUT)/figures --runs $(OUT)
 
 # Both studies once, on generated text and rendered scenes. Small models are slower on several threads.
 smoke: export OMP_NUM_THREADS = 1

@@ -112,8 +112,8 @@ def _parser(figures: list[str], formats: list[str]) -> argparse.ArgumentParser:
         "--runs",
         type=Path,
         metavar="DIR",
-        help="finished pre-training runs, for the pos_bert figures or mae_curves (default: where "
-        "`experiments bert pretrain` and `experiments mae pretrain` leave them)",
+        help="finished pre-training runs, for the pos_bert figures or mae_curves, or a folder with "
+        "bert/pretrained and mae/pretrained in it (default: runs)",
     )
     parser.add_argument(
         "--from-data",

@@ -59,7 +59,8 @@ class FigureEntry(ABC):
 
         Args:
             context: of what is computed.
-            runs: folder of finished runs; None: where the experiment of the figure leaves them.
+            runs: folder of finished runs, or of all experiments, such as ``runs``; None: where the
+                experiment of the figure leaves them.
 
         Raises:
             DataError: there are no runs, or they cannot be used.
@@ -98,10 +99,17 @@ class RunsFigure(FigureEntry):
 
     def obtain(self, context: Context, runs: Path | None) -> FigureData:  # noqa: ARG002
         """Read, with the command; where the runs came from is in their provenance."""
-        runs = runs or self.folder
+        runs = self._runs(runs)
         found = self.read(runs)
         command = shlex.join(["python", "-m", "figures", self.name, "--runs", str(runs)])
         return replace(found, provenance={"command": command, **found.provenance})
+
+    def _runs(self, given: Path | None) -> Path:
+        """A folder of runs, or that of this experiment in a folder of all."""
+        if given is None:
+            return self.folder
+        inside = given / self.folder.relative_to("runs")
+        return inside if inside.is_dir() else given
 
 
 def _theory(module: Any) -> TheoryFigure:

@@ -175,6 +175,8 @@ def test_without_a_folder_each_experiment_is_looked_for_where_it_leaves_its_runs
     found = json.loads((tmp_path / "runs/figures/mae_curves.json").read_text(encoding="utf-8"))
     command = "python -m figures mae_curves --runs runs/mae/pretrained"
     assert found["provenance"]["command"] == command
+    assert main(["--runs", "runs", "--out", "again"]) == 0
+    assert {path.stem for path in (tmp_path / "again").glob("*.png")} == drawn
 
 
 @pytest.mark.usefixtures("few_figures")
