@@ -13,6 +13,10 @@ LEVEL = 0.95
 """Coverage that intervals aim at."""
 
 
+ROUNDING = 1e-9
+"""Relative to numbers of about 1 or more: an interval so narrow is that of equal numbers."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean of numbers, one a seed."""
@@ -39,9 +43,14 @@ class Estimate:
         Also 0 if it has no width: seeds that agree to the last digit are too coarse to tell.
         """
         ends = self.interval
-        if ends is None or ends[0] <= 0 <= ends[1] or not self.half_width:
+        if ends is None or ends[0] <= 0 <= ends[1] or self._without_width:
             return 0
         return 1 if ends[0] > 0 else -1
+
+    @property
+    def _without_width(self) -> bool:
+        """Whether the seeds agree, but for the rounding of their numbers."""
+        return (self.half_width or 0.0) <= ROUNDING * max(1.0, abs(self.value))
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:

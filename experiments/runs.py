@@ -17,12 +17,25 @@ from experiments.records import RESULT, read
 from taskrobust import __version__
 from taskrobust._files import write_atomically
 
-__all__ = ["CONFIGURATION", "finished", "provenance", "record", "stage", "start"]
+__all__ = [
+    "CONFIGURATION",
+    "BusyError",
+    "finished",
+    "provenance",
+    "record",
+    "release",
+    "stage",
+    "start",
+]
 
 CONFIGURATION = "configuration.yaml"
 
 _LOCKS: dict[Path, FileLock] = {}
 """Of the runs that this process is at."""
+
+
+class BusyError(ConfigurationError):
+    """Another process is at a run."""
 
 
 def finished(folder: Path, configuration: str) -> dict[str, Any] | None:
@@ -64,14 +77,14 @@ def start(folder: Path, configuration: str) -> None:
         configuration: all that it depends on, as text.
 
     Raises:
-        ConfigurationError: another process is at this run.
+        BusyError: another process is at this run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = _LOCKS.setdefault(folder.resolve(), FileLock(folder / ".lock", timeout=0))
     try:
         lock.acquire()  # the system releases it if the process is killed
     except Timeout:
-        raise ConfigurationError(
+        raise BusyError(
             f"{folder}: another process is at this run; wait for it, or choose another --out"
         ) from None
     write_atomically(folder / CONFIGURATION, configuration)
@@ -80,6 +93,11 @@ def start(folder: Path, configuration: str) -> None:
 def record(folder: Path, result: dict[str, Any]) -> None:
     """Write the result of a run, which finishes it."""
     write_atomically(folder / RESULT, json.dumps(result, indent=1) + "\n")
+    release(folder)
+
+
+def release(folder: Path) -> None:
+    """Let other processes have a run that this one has ended, or given up."""
     lock = _LOCKS.pop(folder.resolve(), None)
     if lock is not None:
         lock.release(force=True)

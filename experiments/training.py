@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 
 from experiments.configuration import ConfigurationError
 from experiments.quiet import quiet
-from experiments.runs import start
+from experiments.runs import release, start
 from taskrobust import TaskRobustTrainer
 from taskrobust.balancers import NonFiniteRiskError
 from taskrobust.trainer import last_complete_checkpoint
@@ -175,6 +175,7 @@ def train(trainer: TaskRobustTrainer, folder: Path, configuration: str, title: s
         with quiet():
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     except NonFiniteRiskError as error:
+        release(folder)
         raise ConfigurationError(
             f"{title}: training diverged ({error}); lower the learning rate of `optimisation`, or "
             "set `optimisation.max_gradient_norm`"

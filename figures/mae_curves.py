@@ -94,12 +94,11 @@ def draw(data: FigureData) -> Figure:
     heights = [3.3] * bands + [2.3]
     tall = 0.55 + sum(heights)
     figure = Figure(figsize=(style.WIDTH, tall))
-    seeds = len(np.unique(data["seed"]))
     style.title(
         figure,
         finding(data),
         "Training: means between logs"
-        + (f", over {seeds} seeds" if seeds > 1 else "")
+        + _seeds(data)
         + "; grey band: the worst task; units of the losses differ from task to task",
     )
     grid = figure.add_gridspec(
@@ -134,12 +133,28 @@ def of_common_seeds(data: FigureData) -> FigureData:
     return replace(data, values={name: column[kept] for name, column in data.values.items()})
 
 
+def _seeds(data: FigureData) -> str:
+    """How many seeds the means are over."""
+    if not _comparable(data):
+        return ", of seeds that differ from arm to arm"
+    count = len(np.unique(data["seed"]))
+    return f", over {count} seeds" if count > 1 else ""
+
+
+def _comparable(data: FigureData) -> bool:
+    """Whether all arms have the same seeds."""
+    arms = data.parameters["arms"]
+    return len({tuple(np.unique(data.where(arm=arm)["seed"])) for arm in arms}) == 1
+
+
 def finding(data: FigureData) -> str:
     """The title: which arm ends with the lowest worst risk, and what it puts its weight on.
 
     Args:
-        data: of seeds that all arms have.
+        data: of seeds that all arms have, if there are such; nothing is ranked otherwise.
     """
+    if not _comparable(data):
+        return "Risks and weights in training, arm by arm"
     tasks, ends = data.parameters["tasks"], {}
     for arm in data.parameters["arms"]:
         _, values = held_out(data.where(arm=arm), tasks, np.nanmax)
@@ -196,8 +211,10 @@ def _draw_gains(axes: Axes, data: FigureData) -> None:
     tasks = data.parameters["tasks"]
     axes.set_title(f"held-out risk less {REFERENCE}'s")
     apart = 0.7 / max(1, len(found))
+    seeds = {arm: len(next(iter(by_task.values()))) for arm, by_task in found.items()}
     for number, (arm, by_task) in enumerate(found.items()):
         color, marker = arm_look(arm, arms)
+        name = arm if len(set(seeds.values())) == 1 else f"{arm}, {seeds[arm]} seeds"
         for y, task in enumerate(tasks):
             values = list(by_task[task].values())
             if not values:
@@ -212,7 +229,7 @@ def _draw_gains(axes: Axes, data: FigureData) -> None:
                 color=color,
                 ms=5.5,
                 zorder=3,
-                label=arm if y == 0 else None,
+                label=name if y == 0 else None,
             )
     axes.axvline(0, color=style.GREY, lw=0.8, zorder=1)
     for y in range(1, len(tasks), 2):

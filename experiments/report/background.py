@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.configuration import PRESETS, load, presets
-from experiments.report.collect import Document, Material, TableOf
+from experiments.report.collect import Document, Material, NotRun, TableOf
 from experiments.report.text import Links, joined, plain, prose, several, table
+from experiments.tables.cells import seeds_text
 from experiments.tables.preset import DataSet, TablePreset
 from experiments.tables.store import Key
 
@@ -40,19 +41,19 @@ def not_run_section(material: Material, links: Links) -> str:
     rows = [
         [
             made.label,
-            f"{len(made.grid.missing())} of {len(made.grid.rows) * len(made.grid.columns)} cells",
+            _missing(made),
             _reason(made.failures),
             "",
         ]
         for made in material.tables
-        if made.grid.missing() or made.failures
+        if _missing(made)
     ]
     rows += [
-        [f"`{each.table} --preset {each.name}`", "all", _why(each.preset), _cost(each.cost, links)]
+        [f"`{each.table} --preset {each.name}`", "all", _why(each), _cost(each.cost, links)]
         for each in material.not_run
     ]
     if not rows:
-        return "Every preset has records, and every cell of every table has a number.\n"
+        return "Every preset has records, and every cell of every table its seeds.\n"
     lines = [*table(["table", "not run", "why", "GPU-hours on A100 / H100"], rows, left=3), ""]
     return "\n".join([*lines, _HOURS]) + "\n"
 
@@ -95,19 +96,42 @@ def provenance_section(tables: Sequence[TableOf], links: Links) -> str:
     return "\n".join(lines)
 
 
-def _why(preset: TablePreset) -> str:
-    if not preset.data:
-        return "nobody ran it yet; it needs no data"
-    needs = [f"{each.title} ({each.licence})" for each in preset.data.values()]
-    return plain(f"no record in the store; it needs {joined(needs)} and the time to train")
+def _missing(made: TableOf) -> str:
+    """Cells without a number, rows with too few seeds, or else runs that failed."""
+    grid, found = made.grid, []
+    if grid.missing():
+        found.append(f"{len(grid.missing())} of {len(grid.rows) * len(grid.columns)} cells")
+    wanted = 0 if made.preset is None else made.preset.seeds
+    few = [
+        f"{row.name} {seeds_text(row)}"
+        for row in grid.rows
+        if 0 < min(map(len, row.values.values()), default=0) < wanted
+    ]
+    if few:
+        found.append(f"some of {wanted} seeds (there are: {', '.join(few)})")
+    if made.failures and not found:
+        found.append(several(len(made.failures), "run"))
+    return plain("; ".join(found))
+
+
+def _why(each: NotRun) -> str:
+    failed = f"{_failed(each.failures)}; " if each.failures else ""
+    if not each.preset.data:
+        return plain(f"{failed}no record in the store; it needs no data")
+    needs = [f"{one.title} ({one.licence})" for one in each.preset.data.values()]
+    return plain(f"{failed}no record in the store; it needs {joined(needs)} and the time to train")
 
 
 def _reason(failures: Mapping[Key, str]) -> str:
     """What is known of the missing cells of a table."""
     if not failures:
         return "no record of them in the store: the runs are not finished, or were not started"
-    told = (f"{key.title} failed: {reason}" for key, reason in sorted(failures.items()))
-    return plain(f"{'; '.join(told)}. What else has no record is not finished, or was not started")
+    what = "What else has no record is not finished, or was not started"
+    return plain(f"{_failed(failures)}. {what}")
+
+
+def _failed(failures: Mapping[Key, str]) -> str:
+    return "; ".join(f"{key.title} failed: {reason}" for key, reason in sorted(failures.items()))
 
 
 def _cost(found: Document | None, links: Links) -> str:
@@ -133,7 +157,7 @@ def _provenance(made: TableOf, folder: Path, links: Links) -> Iterator[str]:
     rows = [
         ["dates", f"{dates[0]} to {dates[-1]}" if dates else "none"],
         ["devices", joined(devices)],
-        ["time of the runs", f"{hours:.1f} h"],
+        ["time of the runs, of each the last attempt", f"{hours:.1f} h"],
         ["commits", joined(list(dict.fromkeys(_commit(record) for record in records)))],
         ["versions", "; ".join(plain(each) for each in _distinct_versions(records))],
     ]

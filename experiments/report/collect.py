@@ -1,7 +1,8 @@
 """What a report is made of: tables of stores, the ledger, Table 3, pages of results, pictures."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,6 @@ _GENERATED = {"generated", "scenes"}
 
 COSTS = "costs"
 """Folder of the pages that ``table1 --dry-run`` and ``table2 --dry-run`` write."""
-
-_ROWS = {"average": "None", "minimax": "Minimax"}
-"""Printed names of arms, where there is no preset file that has them."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,8 @@ class TableOf:
     @property
     def evidence(self) -> bool:
         """Whether its numbers say anything of the paper: those of generated data do not."""
-        recipes = (r["recipe"] for key, r in self.grid.records.items() if key.part == PRETRAIN)
-        preparations = (yaml.safe_load(recipe).get("preparation") or {} for recipe in recipes)
-        sources = {each.get("source") for each in preparations}
+        recipes = {r["recipe"] for key, r in self.grid.records.items() if key.part == PRETRAIN}
+        sources = {source for recipe in recipes for source in _sources(yaml.safe_load(recipe))}
         return not sources & _GENERATED and not self.grid.preset.startswith(SMOKE)
 
 
@@ -107,6 +104,8 @@ class NotRun:
     preset: TablePreset
     cost: Document | None = None
     """Of its dry run."""
+    failures: Mapping[Key, str] = field(default_factory=dict)
+    """Why runs failed."""
 
 
 @dataclass(frozen=True)
@@ -156,12 +155,33 @@ def collect(sources: Sources) -> Material:
 
 def _tables(stores: Sequence[Path]) -> Iterator[TableOf]:
     found = [(s, *each) for s in map(Store, stores) for each in Store.presets(s)]
+    found = [each for each in found if not _is_copied(each, found)]
     names = [(study, preset) for _, study, preset in found]
+    places = _places(stores)
     for name, study in STUDIES.items():
         for store, of, preset in found:
             if of == study:
                 several = names.count((study, preset)) > 1
-                yield _table(name, preset, store, _place(store.root) if several else "")
+                yield _table(name, preset, store, places[store.root] if several else "")
+
+
+def _is_copied(one: tuple[Store, str, str], all_: Sequence[tuple[Store, str, str]]) -> bool:
+    """Whether another store has all runs of a table's records, the same runs, and more or first."""
+    ours = _runs(one)
+    for number, other in enumerate(all_):
+        if other is one or other[1:] != one[1:]:
+            continue
+        theirs = _runs(other)
+        if ours < theirs or (ours == theirs and number < all_.index(one)):
+            return True
+    return False
+
+
+def _runs(one: tuple[Store, str, str]) -> set[tuple[Key, str, float]]:
+    """What tells runs apart that are recorded in two stores."""
+    store, study, preset = one
+    records = store.records(study, preset).items()
+    return {(key, str(r.get("date")), float(r.get("seconds", 0.0))) for key, r in records}
 
 
 def _table(name: str, preset: str, store: Store, place: str) -> TableOf:
@@ -173,24 +193,61 @@ def _table(name: str, preset: str, store: Store, place: str) -> TableOf:
 
 def _rows_of(store: Store, study: str, preset: str) -> dict[str, str]:
     """Arms of the records, those with a printed name first."""
-    arms = sorted({key.arm for key in store.records(study, preset)}, key=_reference_first)
-    return {_ROWS.get(arm, arm): arm for arm in arms}
+    known = _printed_names(study)
+    order = list(known)
+    arms = sorted(
+        {key.arm for key in store.records(study, preset)},
+        key=lambda arm: (order.index(arm) if arm in known else len(order), arm),
+    )
+    return {known.get(arm, arm): arm for arm in arms}
 
 
-def _reference_first(arm: str) -> tuple[int, str]:
-    return (list(_ROWS).index(arm) if arm in _ROWS else len(_ROWS)), arm
+def _printed_names(study: str) -> dict[str, str]:
+    """Rows of the presets of a study by arm, those that are compared first."""
+    of_presets = {
+        arm: row
+        for table, of in STUDIES.items()
+        for name in presets(table)
+        for row, arm in load(TablePreset, PRESETS / table / f"{name}.yaml").rows.items()
+        if of == study
+    }
+    return {"average": "None", "minimax": "Minimax"} | of_presets
 
 
-def _place(root: Path) -> str:
-    """The last parts of a store's path that say something."""
-    return "/".join(part for part in root.parts[-3:] if part not in {"store", "/", ".", ".."})
+def _sources(recipe: Mapping[str, Any]) -> Iterator[Any]:
+    """Sources of everything that is prepared for a run, by its recipe."""
+    own = (recipe.get("preparation") or {}).get("source")
+    for each in (recipe.get("prepared") or {"": {}}).values():
+        source = own
+        for word in each.get("preparation") or ():
+            field_, _, value = word.partition("=")
+            content = yaml.safe_load(value)
+            if field_ == "source" or (field_ == "" and isinstance(content, dict)):
+                source = content["source"] if field_ == "" else content
+        yield source
+
+
+def _places(roots: Sequence[Path]) -> dict[Path, str]:
+    """The last parts of each store's path that say something, or all of it to tell them apart."""
+    short = {
+        root: "/".join(part for part in root.parts[-3:] if part not in {"store", "/", ".", ".."})
+        for root in roots
+    }
+    several = Counter(short.values())
+    return {root: str(root) if several[name] > 1 else name for root, name in short.items()}
 
 
 def _all_presets(sources: Sources) -> Iterator[NotRun]:
     for table in STUDIES:
         for name in presets(table):
             preset = load(TablePreset, PRESETS / table / f"{name}.yaml")
-            yield NotRun(table, name, preset, _cost(sources, f"{table}-{name}-cost.json"))
+            failures = {
+                key: reason
+                for root in sources.stores
+                for key, reason in Store(root).failures(STUDIES[table], name).items()
+            }
+            cost = _cost(sources, f"{table}-{name}-cost.json")
+            yield NotRun(table, name, preset, cost, failures)
 
 
 def _cost(sources: Sources, name: str) -> Document | None:

@@ -56,12 +56,18 @@ class _Pictures:
         self._folder = out / PICTURES
         self._folder.mkdir(parents=True, exist_ok=True)
 
+        self._copied: dict[str, Path] = {}
+
     def add(self, name: str, content: bytes) -> str:
         write_atomically(self._folder / name, content)
         return f"{PICTURES}/{name}"
 
     def copy(self, path: Path) -> str:
-        return self.add(f"{path.parent.name}-{path.name}", path.read_bytes())
+        name, number = f"{path.parent.name}-{path.name}", 1
+        while self._copied.setdefault(name, path) != path:  # of another folder of this name
+            number += 1
+            name = f"{path.parent.name}-{number}-{path.name}"
+        return self.add(name, path.read_bytes())
 
 
 def cover(material: Material) -> str:

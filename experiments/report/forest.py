@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -50,8 +51,14 @@ def forest_plot(made: TableOf) -> bytes | None:
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for panel, (title, columns) in zip(axes, panels, strict=True):
             _panel(panel, made, title, columns, rows)
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper left", ncols=len(rows) + 1, frameon=False)
+        named: dict[str, Any] = {}
+        for panel in axes:
+            handles, names = panel.get_legend_handles_labels()
+            named = dict(zip(names, handles, strict=True)) | named
+        figure.legend(
+            list(named.values()), list(named), loc="outside upper left", ncols=len(named),
+            frameon=False,
+        )  # fmt: skip
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     return buffer.getvalue()

@@ -12,6 +12,12 @@ from taskrobust._files import write_atomically
 
 __all__ = ["END", "START", "section", "update_readme", "with_section"]
 
+_RULES = """\
+Means ± sample standard deviations over seeds of pre-training. Differences are of the seeds that \
+both rows have, paired; they are decided if Student's 95 % interval leaves out 0, which by chance \
+one in twenty does where there is no difference. In printed rows, \\* follows from another printed \
+cell and a printed gain, · was not taken down, and † is not the mean of its row."""
+
 START, END = "<!-- results -->", "<!-- /results -->"
 
 
@@ -70,6 +76,8 @@ def section(material: Material, folder: Path) -> str:
     for made in material.tables:
         if made.evidence:
             lines += [*_table(made, links), ""]
+    if any(made.evidence for made in material.tables):
+        lines += [_RULES, ""]
     return "\n".join(lines)
 
 

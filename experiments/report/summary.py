@@ -20,6 +20,7 @@ _WORST = {
     Verdict.BETTER: f"is lower than that of {REFERENCE}",
     Verdict.WORSE: f"is higher than that of {REFERENCE}",
     Verdict.CANNOT_TELL: f"cannot be told from that of {REFERENCE}",
+    Verdict.ONE_SEED: f"has one seed only, too few to compare it with that of {REFERENCE}",
 }
 _SCALE = """\
 Only signs of differences are compared, between models of the sizes and on the data named here; \
@@ -43,12 +44,17 @@ def headline(material: Material) -> str:
         "No printed gain can be compared yet."
         if not printed
         else (
-            f"At the scale that was run, the signs of {several(len(printed), 'printed gain')} of "
-            f"{METHOD}: {counts[Verdict.SUPPORTS]} supported, {counts[Verdict.CONTRADICTS]} "
-            f"contradicted, {counts[Verdict.CANNOT_TELL]} not to be told from chance."
+            f"Of {several(len(printed), 'comparison')} with gains of {METHOD} that the paper "
+            f"prints, the runs support the sign of {counts[Verdict.SUPPORTS]}, contradict "
+            f"{counts[Verdict.CONTRADICTS]} and cannot tell {counts[Verdict.CANNOT_TELL]}"
+            f"{_of_one_seed(counts[Verdict.ONE_SEED])}, at the scale that was run."
         )
     )
     return " ".join([gains, *(_worst(made) for made in tables)])
+
+
+def _of_one_seed(count: int) -> str:
+    return f"; {count} {'has' if count == 1 else 'have'} one seed only" if count else ""
 
 
 def _worst(made: TableOf) -> str:
@@ -56,7 +62,7 @@ def _worst(made: TableOf) -> str:
     for each in compare(made):
         if (each.column.title, each.other) == ("worst", REFERENCE):
             return f"{made.label}: the worst held-out upstream risk {_WORST[each.verdict]}."
-    return f"{made.label}: nothing can be compared yet."
+    return f"{made.label}: {METHOD} and {REFERENCE} have no seed in common yet."
 
 
 def summary(material: Material) -> Iterator[str]:
@@ -114,9 +120,9 @@ def table_sentences(made: TableOf) -> Iterator[str]:
         made: a table that is evidence.
     """
     found = compare(made)
-    yield f"{_scale(made)}; {several(made.grid.seeds, 'seed')}."
-    if not found:
-        yield f"{METHOD} and {REFERENCE} have no seed in common yet: nothing can be compared."
+    yield f"{_scale(made)}; {_seeds(made)}."
+    if not any(each.other == REFERENCE for each in found):
+        yield f"{METHOD} and {REFERENCE} have no seed in common yet: they cannot be compared."
     for other in dict.fromkeys(each.other for each in found):
         pairs = [each for each in found if each.other == other]
         printed = [each for each in pairs if each.printed is not None]
@@ -129,7 +135,7 @@ def table_sentences(made: TableOf) -> Iterator[str]:
         ):
             if of_it:
                 said = _by_verdict(of_it, decided).removesuffix(".")  # of "Avg."
-                yield f"{_against(of_it[0])}, {kind}: {said}."
+                yield f"{_against(of_it[0])} ({_common(of_it)}), {kind}: {said}."
 
 
 def not_run_sentence(not_run: Sequence[NotRun]) -> str:
@@ -150,6 +156,21 @@ def _scale(made: TableOf) -> str:
     return f"Models of {parameters / 1e6:.1f} million parameters, trained on {devices}"
 
 
+def _seeds(made: TableOf) -> str:
+    """How many seeds the rows have."""
+    counts = sorted({max(map(len, row.values.values()), default=0) for row in made.grid.rows})
+    if len(counts) > 1:
+        return f"{counts[0]} to {counts[-1]} seeds a row"
+    return several(counts[0] if counts else 0, "seed")
+
+
+def _common(found: Sequence[Comparison]) -> str:
+    """How many seeds differences rest on."""
+    counts = sorted({each.difference.count for each in found})
+    shown = "–".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    return f"{shown} common {'seed' if counts[-1] == 1 else 'seeds'}"
+
+
 def _against(first: Comparison) -> str:
     beside = first.printed is not None and first.other != first.printed_other
     of_paper = f" beside the printed {first.printed_other}" if beside else ""
@@ -159,8 +180,10 @@ def _against(first: Comparison) -> str:
 def _by_verdict(found: Sequence[Comparison], decided: Sequence[Verdict]) -> str:
     """Columns by verdict: decided ones with their differences, the others by name."""
     parts = []
-    for verdict in (*decided, Verdict.CANNOT_TELL):
+    for verdict in (*decided, Verdict.CANNOT_TELL, Verdict.ONE_SEED):
         of_it = [each for each in found if each.verdict is verdict]
+        if verdict is Verdict.ONE_SEED and not of_it:
+            continue
         named = ", ".join(_named(each) for each in of_it)
         parts.append(f"{verdict} {named or 'none'}")
     return "; ".join(parts)

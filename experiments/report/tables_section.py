@@ -17,9 +17,9 @@ __all__ = ["figure3_section", "records_section", "table3_section", "tables_secti
 _RULE = """\
 Differences are paired by seed of pre-training, with Student's 95 % interval. *supports*: the \
 interval is on the printed gain's side of 0; *contradicts*: on the other side; *cannot tell*: 0 is \
-in it, or there is one seed only. Without a printed gain: *better* or *worse*. Only signs are \
-compared, since sizes depend on scale. Many cells are looked at: where there is no difference at \
-all, one interval in twenty leaves 0 out by chance."""
+in it, or all seeds agree to the last digit; *one seed*: there is no interval. Without a printed \
+gain: *better* or *worse*. Only signs are compared, since sizes depend on scale. Many cells are \
+looked at: where there is no difference at all, one interval in twenty leaves 0 out by chance."""
 _SEEDS = """\
 Seeds are those of pre-training. A number links to its record; a mean over several seeds of \
 fine-tuning to the record of each, and an average over tasks to the folder of them all."""

@@ -2,8 +2,8 @@
 
 A difference between two arms, paired by seed of pre-training, supports a printed gain if its 95 %
 interval is on the gain's side of 0, contradicts it if the interval is on the other side, and cannot
-tell otherwise, as with one seed, which has no interval. Only signs are compared: sizes depend on
-scale.
+tell otherwise, as with seeds that agree to the last digit. One seed has no interval, and is told
+apart. Only signs are compared: sizes depend on scale.
 """
 
 from dataclasses import dataclass
@@ -35,13 +35,14 @@ class Verdict(StrEnum):
     SUPPORTS = "supports"
     CONTRADICTS = "contradicts"
     CANNOT_TELL = "cannot tell"
+    ONE_SEED = "one seed"
     BETTER = "better"
     WORSE = "worse"
 
     @property
     def decided(self) -> bool:
         """Whether the interval is on one side of 0."""
-        return self is not Verdict.CANNOT_TELL
+        return self not in {Verdict.CANNOT_TELL, Verdict.ONE_SEED}
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def verdict_of(difference: Estimate, printed: Decimal | None, more_is_better: bo
         printed: the gain that the paper prints; None if it prints none.
         more_is_better: of the metric; used without a printed gain only.
     """
+    if difference.interval is None:
+        return Verdict.ONE_SEED
     if difference.sign == 0 or printed == 0:
         return Verdict.CANNOT_TELL
     if printed is None:

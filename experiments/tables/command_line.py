@@ -104,7 +104,8 @@ def _make(
     from experiments.tables.store import Store
 
     path = preset_path(_presets_of(name), options.preset)
-    table = with_rows(load(TablePreset, path), options.rows)
+    whole = load(TablePreset, path)
+    table = with_rows(whole, options.rows)
     out = writable_directory(parser, options.out)
     store = Store(out / "store")
     maker = _maker(name, path.stem, table, options, out / "work", console, command)
@@ -113,7 +114,8 @@ def _make(
     if options.dry_run:
         from experiments.tables.cost.page import report
 
-        how = {"command": command, "utilisation": options.utilisation}
+        part = bool(options.rows or options.seeds or options.shard)
+        how = {"command": command, "utilisation": options.utilisation, "part": part}
         report(name, maker, share, options.data, console, out / "tables", **how)
         return 0
     outcome = jobs.run_all(maker, jobs.plan(maker, share, store), store, console)
@@ -122,7 +124,7 @@ def _make(
         if name == "figure3":
             _draw(maker, path.stem, options.seeds or table.seeds, out / "tables", console)
         else:
-            _show(name, path.stem, table, store, out / "tables", console)
+            _show(name, path.stem, whole, store, out / "tables", console)
         for line in outcome.failed:
             print(f"failed: {line}", file=sys.stderr)
     return 1 if outcome.failed else 0
@@ -136,7 +138,7 @@ def _draw(maker: Any, preset: str, seeds: int, out: Path, console: "Console") ->
     missing = draw_figure3(maker, seeds, path)
     if missing:
         console.print(f"not run yet: {', '.join(missing)}", highlight=False, soft_wrap=True)
-    if path.is_file():
+    if len(missing) < len(maker.table.rows):
         console.print(f"figure in {path}", highlight=False, soft_wrap=True)
 
 

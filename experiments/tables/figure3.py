@@ -15,8 +15,8 @@ PART = "semseg-half"
 def draw_figure3(maker: MaeRuns, seeds: int, path: Path) -> list[str]:
     """Write the PNG: a test image a row; input, ground truth and a column a row of the table.
 
-    The first finished run of each arm is shown. A few pictures prove nothing: the mean IoU over all
-    test images is in the records.
+    The first finished run of each arm is shown, with its seed if they are not the same. A few
+    pictures prove nothing: the mean IoU over all test images is in the records.
 
     Args:
         maker: of the runs, with the part `PART`.
@@ -26,17 +26,23 @@ def draw_figure3(maker: MaeRuns, seeds: int, path: Path) -> list[str]:
     Returns:
         Rows without a finished run, or whose predictions have gone.
     """
-    kept, missing, names = {}, [], None
+    kept, missing, names, shown_seeds = {}, [], None, dict[str, int]()
     (part, *_) = [part for part in maker.parts() if part.startswith(PART)]
     for row, arm in maker.table.rows.items():
         for seed in range(seeds):
             found = maker.pictured(arm, seed, part)
             if found is not None:
                 kept[row], names = read_pictured(found.folder), found.data.class_names
+                shown_seeds[row] = seed
                 break
         else:
             missing.append(row)
-    shown = {row: each for row, each in kept.items() if each is not None}
+    several = len(set(shown_seeds.values())) > 1
+    shown = {
+        f"{row}, seed {shown_seeds[row]}" if several else row: each
+        for row, each in kept.items()
+        if each is not None
+    }
     if shown and names is not None:
         draw(path, "semseg", shown, names)
     return missing + [row for row, each in kept.items() if each is None]

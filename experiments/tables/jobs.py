@@ -12,6 +12,7 @@ from rich.console import Console
 from experiments.comparable import first_difference
 from experiments.configuration import ConfigurationError, message
 from experiments.records import RecordError, read
+from experiments.runs import BusyError
 from experiments.tables.store import PRETRAIN, Key, Store
 
 __all__ = ["Chain", "Maker", "Outcome", "Plan", "Shard", "chains", "plan", "run_all"]
@@ -179,15 +180,15 @@ def run_all(maker: Maker, planned: Plan, store: Store, console: Console) -> Outc
                 if key.part != PRETRAIN:
                     _check_model(maker, key, store)
                 result = maker.run(key.arm, key.seed, key.part)
+                if result and _is_first() and not _appeared(maker, key, planned, store):
+                    store.add(key, planned.recipes[key], result)
             except (ConfigurationError, RecordError) as error:
                 failed.append(f"{key.title}: {message(error)}")
-                if _is_first():
+                if _is_first() and not isinstance(error, BusyError):
                     store.add_failure(key, message(error), maker.command)
                 console.print(f"failed: {failed[-1]}", markup=False, highlight=False, style="red")
                 break
             made += 1
-            if result and _is_first() and not _appeared(maker, key, planned, store):
-                store.add(key, planned.recipes[key], result)
     return Outcome(made, len(known), tuple(failed))
 
 

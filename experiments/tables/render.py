@@ -23,10 +23,12 @@ __all__ = ["differences_table", "notes", "to_csv", "to_latex", "to_markdown", "t
 PRINTED = "printed"
 _GENERATED = "Generated data and models trained for seconds: no evidence for or against the paper."
 _SEEDS = """\
-Mean ± sample standard deviation over seeds of pre-training; the best mean of a line is bold."""
+Mean ± sample standard deviation over seeds of pre-training; the best mean of a metric is bold, if \
+all rows have as many seeds."""
 _DIFFERENCES = """\
 Differences to the row None are paired by seed, with Student's 95 % interval; ‡ marks those \
-whose interval leaves out 0. Many cells are looked at: one in twenty such marks is chance."""
+whose interval leaves out 0. Many cells are looked at: where there is no difference at all, one \
+interval in twenty leaves 0 out by chance."""
 
 
 def to_terminal(grid: Grid) -> Table:
@@ -167,9 +169,10 @@ def _or_empty(value: float | None) -> object:
 def _cell(grid: Grid, row: GridRow, column: Column, mark: str) -> str:
     """Mean ± standard deviation; marked if no other row's is better as it is shown."""
     found = row.estimate(column)
-    means = [e.value for each in grid.rows if (e := each.estimate(column)) is not None]
+    others = [e for each in grid.rows if (e := each.estimate(column)) is not None]
+    means = [each.value for each in others]
     shown = {column.text(each) for each in means}
-    if found is None or len(shown) < 2:
+    if found is None or len(shown) < 2 or len({each.count for each in others}) > 1:
         return mean_text(row, column)
     best = max(means) if column.more_is_better else min(means)
     is_best = column.text(found.value) == column.text(best)

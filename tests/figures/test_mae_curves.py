@@ -127,6 +127,9 @@ def test_arms_without_a_common_seed_are_drawn_all_the_same(tmp_path):
     write_run(tmp_path, "uncertainty", 1)
     traces = mae_curves.read(tmp_path)
     assert len(mae_curves.of_common_seeds(traces)) == len(traces)
+    assert mae_curves.finding(traces) == "Risks and weights in training, arm by arm"
+    said = [text.get_text() for text in mae_curves.draw(traces).texts]
+    assert any("of seeds that differ from arm to arm" in text for text in said)
     assert mae_curves.gains(traces) == {
         arm: {task: {} for task in TASKS} for arm in ("minimax", "uncertainty")
     }

@@ -94,7 +94,7 @@ def fine_tuning(maker: BertRuns) -> list[Work]:
 
 def _preparation(maker: BertRuns, name: str) -> Preparation:
     data = maker.data or Path()
-    found: Preparation = preparation_of(BertStudy, maker.study, maker.table, name, data)
+    found: Preparation = preparation_of(BertStudy, maker.study, maker.table, name, data, maker.more)
     return found
 
 

@@ -79,17 +79,23 @@ def fine_tuning(maker: MaeRuns) -> list[Work]:
     return found
 
 
-def _preparation(maker: MaeRuns, part: str) -> Preparation:
+def _preparation(maker: MaeRuns, part: str) -> Preparation | None:
+    """How a part is prepared; None if it reads a manifest that somebody else made."""
     name = maker.table.reads[part]
+    if name not in maker.table.prepared:
+        return None
     found: Preparation = preparation_of(
-        MaeStudy, maker.study, maker.table, name, maker.data or Path()
+        MaeStudy, maker.study, maker.table, name, maker.data or Path(), maker.more
     )
     return found
 
 
 def _data_set(maker: MaeRuns, part: str) -> DataSet | None:
     """What a part is prepared from."""
-    path = maker.table.prepared[maker.table.reads[part]].path
+    name = maker.table.reads[part]
+    if name not in maker.table.prepared:
+        return maker.table.data[name]
+    path = maker.table.prepared[name].path
     return next((each for each in maker.table.data.values() if each.path == path), None)
 
 

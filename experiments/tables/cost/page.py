@@ -46,6 +46,7 @@ def report(
     *,
     command: str = "",
     utilisation: float = UTILISATION,
+    part: bool = False,
 ) -> Estimate:
     """Reckon the cost of a table, print it, and write ``NAME-PRESET-cost.md`` and ``.json``.
 
@@ -58,6 +59,7 @@ def report(
         out: folder of the files; is made.
         command: as typed, for the record.
         utilisation: share of the GPUs' peaks.
+        part: whether these are not all chains of the preset; files end in ``-cost-of-a-part`` then.
 
     Raises:
         ConfigurationError: as `estimate`.
@@ -68,7 +70,7 @@ def report(
     for line in _summary(found):
         console.print(line, highlight=False, markup=False)
     out.mkdir(parents=True, exist_ok=True)
-    stem = f"{name}-{found.preset}-cost"
+    stem = f"{name}-{found.preset}-cost{'-of-a-part' if part else ''}"
     write_atomically(out / f"{stem}.md", to_markdown(name, found, command))
     write_atomically(out / f"{stem}.json", to_json(found, command))
     files = out / f"{stem}.md"
@@ -164,7 +166,7 @@ def _power(value: float) -> str:
 
 
 def _hours(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+    return f"{value:,.0f}" if value >= 99.5 else f"{value:.2g}"
 
 
 def _short(value: float) -> str:

@@ -17,7 +17,7 @@ from experiments.report.pages import page_section
 from experiments.report.text import Links, anchor, plain, table
 from experiments.tables import table3
 from experiments.tables.store import Key, Store
-from tests.experiments.report.checking import Page, local_files
+from tests.experiments.report.checking import Page, check_page, local_files
 from tests.experiments.report.stores import fill_bert, filled
 from tests.experiments.tables.helpers import TRUNKS
 
@@ -145,8 +145,9 @@ def test_the_verdict_comes_first_and_agrees_with_the_tables(made, markdown):
         sum(each["verdict"] == verdict for each in printed)
         for verdict in ("supports", "contradicts", "cannot tell")
     ]
-    assert f"{len(printed)} printed gains of Minimax: {counts[0]} supported, " in cover
-    assert f" {counts[1]} contradicted, {counts[2]} not to be told from chance" in cover
+    assert f"**Of {len(printed)} comparisons with gains of Minimax" in cover
+    told = f"support the sign of {counts[0]}, contradict {counts[1]} and cannot tell {counts[2]}, "
+    assert told in cover
     assert "**No evidence.** Table 1 (smoke) is of generated data" in cover
     assert sum(counts) == len(printed) >= 6
 
@@ -216,9 +217,28 @@ def test_runs_that_failed_are_told_with_the_reason(tmp_path):
     assert run(tmp_path) == 0
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     (line,) = (line for line in text.splitlines() if line.startswith("| Table 1 (cpu) |"))
-    assert "| 0 of" in line  # one of several fine-tunings, and one of three seeds
+    assert "| some of 3 seeds (there are: Minimax 2–3) |" in line
     assert r"minimax, seed 1: rte-0 failed: diverged \| at step 4." in line
     assert "of another table" not in text
+
+
+def test_a_preset_of_which_every_run_failed_is_told_with_the_reason(tmp_path):
+    store = filled(tmp_path / "store")
+    store.add_failure(Key("mae", "small", "average", 0, "pretrain"), "no such card", "")
+    assert run(tmp_path) == 0
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    (line,) = (line for line in text.splitlines() if "`table2 --preset small`" in line)
+    assert "average, seed 0: pretrain failed: no such card; no record in the store" in line
+
+
+def test_pictures_of_folders_with_one_name_are_kept_apart(tmp_path):
+    stores = [filled(tmp_path / name / "store", seeds=n).root for name, n in (("a", 2), ("b", 3))]
+    for number, store in enumerate(stores):
+        (store.parent / "tables").mkdir()
+        (store.parent / "tables" / "figure3-cpu.png").write_bytes(PNG + bytes([number]))
+    assert run(tmp_path, "--store", *map(str, stores)) == 0
+    kept = {path.read_bytes() for path in (tmp_path / "out" / "pictures").glob("*figure3-cpu.png")}
+    assert kept == {PNG + b"\0", PNG + b"\1"}
 
 
 def test_what_it_would_cost_is_that_of_the_dry_run_it_links_to(markdown):
@@ -234,8 +254,16 @@ def test_one_seed_tells_nothing(tmp_path, capsys):
     store = filled(tmp_path / "store", seeds=1)
     assert run(tmp_path, "--store", str(store.root)) == 0
     found = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert {each["verdict"] for each in found["comparisons"]} == {"cannot tell"}
-    assert "0 supported, 0 contradicted" in " ".join(capsys.readouterr().out.split())
+    assert {each["verdict"] for each in found["comparisons"]} == {"one seed"}
+    said = " ".join(capsys.readouterr().out.split())
+    count = sum(each["printed_gain"] is not None for each in found["comparisons"])
+    assert f"contradict 0 and cannot tell 0; {count} have one seed only" in said
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "worst held-out upstream risk has one seed only" in text
+    assert (
+        "| Table 1 (cpu) | some of 3 seeds (there are: None 1, Minimax 1, token mean 1) |" in text
+    )
+    assert not check_page(tmp_path / "out" / "report.html")[1]
 
 
 def test_an_empty_store_gives_a_page_that_says_so(tmp_path, capsys):

@@ -45,7 +45,8 @@ def test_the_section_is_replaced_and_the_rest_is_kept(readme, tmp_path, capsys):
     inside, _, after = rest.partition(END)
     assert (before, after) == ("# Project\n\nBefore.\n\n", "\n\nAfter.\n")
     assert "stale" not in inside
-    assert "printed gains of Minimax" in inside
+    assert "comparisons with gains of Minimax that the paper prints" in inside
+    assert r"\* follows from another printed cell" in inside
     assert "**Table 1, PoS-BERT on GLUE (cpu)**, [records](store/bert/cpu/):" in inside
     assert re.search(r"^\| Minimax \| \d+\.\d ± ", inside, flags=re.MULTILINE)
     assert "written" in capsys.readouterr().out

@@ -1,6 +1,8 @@
 """The rule by which runs support, contradict, or cannot tell."""
 
 import json
+import random
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -49,6 +51,7 @@ def test_what_supports_a_gain_contradicts_its_opposite(differences, gain):
         Verdict.SUPPORTS: Verdict.CONTRADICTS,
         Verdict.CONTRADICTS: Verdict.SUPPORTS,
         Verdict.CANNOT_TELL: Verdict.CANNOT_TELL,
+        Verdict.ONE_SEED: Verdict.ONE_SEED,
     }
     found = estimate(differences)
     one, other = (verdict_of(found, each, more_is_better=True) for each in (gain, -gain))
@@ -57,14 +60,24 @@ def test_what_supports_a_gain_contradicts_its_opposite(differences, gain):
 
 @given(numbers, gains | st.none(), st.booleans())
 def test_one_seed_never_tells(difference, gain, more_is_better):
-    assert verdict_of(estimate([difference]), gain, more_is_better) is Verdict.CANNOT_TELL
+    assert verdict_of(estimate([difference]), gain, more_is_better) is Verdict.ONE_SEED
+
+
+@given(st.integers(0, 277), st.integers(0, 277), st.integers(0, 277), st.integers(2, 4))
+def test_seeds_that_agree_but_for_rounding_never_tell(one, other, shift, count):
+    ours = [100 * (k + shift) / 277 for k in (one, other, *range(count - 2))]
+    theirs = [100 * k / 277 for k in (one, other, *range(count - 2))]
+    found = estimate([a - b for a, b in zip(ours, theirs, strict=True)])
+    assert verdict_of(found, Decimal(1), more_is_better=True) is Verdict.CANNOT_TELL
 
 
 @given(st.lists(numbers, min_size=2, max_size=6))
 def test_without_a_printed_gain_better_is_the_metric_s_direction(differences):
     found = estimate(differences)
     more, less = (verdict_of(found, None, each) for each in (True, False))
-    if found.sign == 0:
+    if len(differences) == 1:
+        assert more is less is Verdict.ONE_SEED
+    elif found.sign == 0:
         assert more is less is Verdict.CANNOT_TELL
     else:
         assert (more is Verdict.BETTER) == (np.mean(differences) > 0)
@@ -117,7 +130,8 @@ def test_arms_without_a_common_seed_are_not_compared(store):
     fill_bert(store, arms=("average",), seeds=1)
     material = collected(store.root)
     assert headline(material) == (
-        "No printed gain can be compared yet. Table 1 (cpu): nothing can be compared yet."
+        "No printed gain can be compared yet. Table 1 (cpu): Minimax and None have no seed in "
+        "common yet."
     )
     (sentence,) = [s for s in table_sentences(material.tables[0]) if "no seed in common" in s]
     assert "Minimax and None" in sentence
@@ -126,7 +140,8 @@ def test_arms_without_a_common_seed_are_not_compared(store):
 def test_arms_of_an_unknown_preset_are_rows_by_their_names(store):
     fill_bert(store, preset="my-own", arms=("token-mean", "minimax", "average"))
     (table,) = collected(store.root).tables
-    assert [row.name for row in table.grid.rows] == ["None", "Minimax", "token-mean"]
+    assert [row.name for row in table.grid.rows] == ["None", "Minimax", "token mean"]
+    assert {each.other for each in compare(table)} == {"None", "token mean"}
     assert table.evidence
     assert table.preset is None
 
@@ -140,3 +155,75 @@ def test_generated_data_are_no_evidence_whatever_the_preset_is_called(store, sou
         path.write_text(json.dumps(record), encoding="utf-8")
     (table,) = collected(store.root).tables
     assert table.evidence is evidence
+
+
+@pytest.mark.parametrize(
+    ("override", "evidence"),
+    [("={source: generated}", False), ("source=generated", False), ("seed=3", True)],
+)
+def test_generated_data_of_a_preparation_are_no_evidence(store, override, evidence):
+    fill_bert(store, preset="own", seeds=1)
+    recipe = "preparation: {source: local}\nprepared: {a: {path: ., preparation: [%s]}}"
+    for path in store.root.glob("bert/own/*/seed-*/pretrain.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["recipe"] = recipe % json.dumps(override)
+        path.write_text(json.dumps(record), encoding="utf-8")
+    (table,) = collected(store.root).tables
+    assert table.evidence is evidence
+
+
+def test_real_data_of_every_preparation_are_evidence_whatever_the_study_says(store):
+    fill_mae(store, preset="own", seeds=1)
+    recipe = "preparation: {source: scenes}\nprepared: {a: {preparation: ['={source: folders}']}}"
+    for path in store.root.glob("mae/own/*/seed-*/pretrain.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(record | {"recipe": recipe}), encoding="utf-8")
+    (table,) = collected(store.root).tables
+    assert table.evidence
+
+
+def test_rows_with_unequal_seeds_are_told_with_the_seeds_that_they_share(store):
+    fill_bert(store)
+    for path in store.root.glob("bert/cpu/minimax/seed-2/*.json"):
+        path.unlink()
+    (table,) = collected(store.root).tables
+    first, *others = table_sentences(table)
+    assert first.endswith("; 2 to 3 seeds a row.")
+    assert all("(2 common seeds)" in sentence for sentence in others)
+
+
+def test_without_none_only_that_comparison_is_missing(store):
+    fill_bert(store, arms=("minimax", "token-mean"))
+    material = collected(store.root)
+    sentences = list(table_sentences(material.tables[0]))
+    assert "Minimax and None have no seed in common yet: they cannot be compared." in sentences
+    assert any(sentence.startswith("Minimax less token mean beside") for sentence in sentences)
+
+
+def test_runs_that_a_second_store_has_as_well_are_counted_once(tmp_path):
+    stores = [Store(tmp_path / name) for name in ("committed", "own")]
+    for store, seeds in zip(stores, (2, 3), strict=True):
+        fill_bert(store, seeds=seeds, rng=random.Random(5))
+    for path in stores[1].root.glob("bert/cpu/*/*/*.json"):  # as imported from there
+        theirs = stores[0].root / path.relative_to(stores[1].root)
+        if theirs.is_file():
+            theirs.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    for order in (stores, stores[::-1]):
+        (table,) = collected(*(store.root for store in order)).tables
+        assert table.grid.seeds == 3
+        assert table.place == ""
+    shutil.rmtree(stores[1].root)
+    shutil.copytree(stores[0].root, stores[1].root)
+    (table,) = collected(*(store.root for store in stores)).tables
+    assert table.store.root == stores[0].root
+
+
+def test_stores_of_one_name_are_told_apart_by_their_whole_paths(tmp_path):
+    stores = []
+    for number, name in enumerate(("m1", "m2")):
+        store = Store(tmp_path / name / "runs" / "reproduction" / "store")
+        fill_bert(store, rng=random.Random(number))
+        stores.append(store.root)
+    tables = collected(*stores).tables
+    assert len({table.name for table in tables}) == 2
+    assert len({table.label for table in tables}) == 2

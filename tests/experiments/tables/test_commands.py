@@ -231,6 +231,26 @@ def test_a_failed_run_is_told_and_the_others_are_shown(table, tmp_path, capsys, 
 
 
 @pytest.mark.usefixtures("made_up")
+def test_a_command_for_some_rows_writes_the_whole_table(table, tmp_path, capsys):
+    name, words = table
+    words += ["--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    whole = cells(tmp_path / "out", name)
+    assert main([*words, "--rows", "Minimax"]) == 0
+    assert cells(tmp_path / "out", name) == whole
+    capsys.readouterr()
+    assert main([*words, "--dry-run"]) == 0
+    assert main([*words, "--dry-run", "--seeds", "1"]) == 0
+    folder = tmp_path / "out" / "tables"
+    all_of_it, part = (
+        json.loads((folder / f"{name}-own-cost{end}.json").read_text(encoding="utf-8"))
+        for end in ("", "-of-a-part")
+    )
+    assert part["seeds"] == {"None": 1, "Minimax": 1}
+    assert all_of_it["seeds"] == {"table1": {"None": 2, "Minimax": 2}}.get(name, part["seeds"])
+
+
+@pytest.mark.usefixtures("made_up")
 def test_other_preparation_is_another_recipe(table, tmp_path, capsys):
     _, words = table
     words += ["--out", str(tmp_path / "out")]

@@ -69,7 +69,7 @@ def test_the_first_finished_run_of_each_row_is_shown(runs, drawn, tmp_path):
         runs.finish(arm, seed)
     path = tmp_path / "figure.png"
     assert figure3.draw_figure3(runs, 3, path) == []
-    assert drawn == {"None": 0, "Minimax": 1}
+    assert drawn == {"None, seed 0": 0, "Minimax, seed 1": 1}
     with Image.open(path) as image:
         assert image.format == "PNG"
 

@@ -133,6 +133,11 @@ def test_the_best_of_a_column_is_marked_and_ties_are_not(glue):
     assert text.count("3.00 ± 0.00") == 2
 
 
+def test_no_mean_is_best_over_other_seeds_than_the_rest(glue):
+    records = {key: r for key, r in glue.records.items() if (key.arm, key.seed) != ("minimax", 2)}
+    assert "**" not in render.to_markdown(table1.grid("own", ROWS, records))
+
+
 def test_a_score_needs_every_seed_of_fine_tuning(glue):
     records = dict(glue.records)
     del records[Key("bert", "own", "average", 0, "rte-1")]

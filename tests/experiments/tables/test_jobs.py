@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,6 +7,7 @@ from rich.console import Console
 
 from experiments.configuration import ConfigurationError
 from experiments.records import RecordError
+from experiments.runs import BusyError
 from experiments.tables.jobs import Chain, Shard, chains, plan, run_all
 from experiments.tables.store import Store
 
@@ -124,6 +127,33 @@ def test_a_failure_ends_its_chain_and_is_tried_again(tmp_path):
         ("minimax", 0, "rte-0"),
         ("minimax", 0, "cola-0"),
     ]
+
+
+def test_a_number_that_is_not_finite_ends_its_chain_and_no_other(tmp_path):
+    class Diverging(Recorder):
+        def run(self, arm, seed, part):
+            found = super().run(arm, seed, part)
+            return {**found, "loss": math.nan} if (arm, seed, part) == first else found
+
+    first = ("average", 0, "pretrain")
+    outcome = run(Diverging(), tmp_path)
+    assert outcome.made == 9
+    assert "a number is not finite" in outcome.failed[0]
+    ((key, reason),) = Store(tmp_path).failures("bert", "own").items()
+    assert (key.arm, key.seed, key.part) == first
+    assert "a number is not finite" in reason
+
+
+def test_a_run_that_another_process_is_at_is_not_noted_as_failed(tmp_path):
+    class Busy(Recorder):
+        def run(self, arm, seed, part):
+            if arm == "minimax":
+                raise BusyError("another process is at this run")
+            return super().run(arm, seed, part)
+
+    outcome = run(Busy(), tmp_path)
+    assert len(outcome.failed) == 2
+    assert Store(tmp_path).failures("bert", "own") == {}
 
 
 def test_data_are_checked_before_the_first_run_and_not_needed_after_the_last(tmp_path):
