@@ -66,8 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         ),
         "figure3",
     )
-    add_bert(commands.add_parser("bert", help="PoS-BERT: prepare, pretrain, finetune"))
-    add_mae(commands.add_parser("mae", help="Multi-Modal Mask MAE: prepare, pretrain, finetune"))
+    add_bert(commands.add_parser("bert", help="PoS-BERT: prepare, pretrain, finetune, summary"))
+    add_mae(
+        commands.add_parser(
+            "mae", help="Multi-Modal Mask MAE: prepare, label, pretrain, finetune, summary"
+        )
+    )
     add_mechanisms(commands.add_parser("mechanisms", help="mechanisms behind the results"))
     add_report(commands.add_parser("report", help="one page on what was reproduced"))
     return parser

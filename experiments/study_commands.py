@@ -13,7 +13,10 @@ from taskrobust._files import write_atomically
 if TYPE_CHECKING:
     from experiments.page import Page
 
-__all__ = ["StudyCommands"]
+__all__ = ["PREPARED", "StudyCommands"]
+
+PREPARED = "prepared"
+"""Folder of what ``prepare`` makes, below that of a study."""
 
 Run = Callable[[Any, argparse.Namespace, argparse.ArgumentParser], int]
 """What a command does with a study: to an exit status."""
@@ -33,7 +36,9 @@ class StudyCommands:
     presets: str
     kind: Callable[[], type]
 
-    def add(self, commands: Any, name: str, help_text: str, run: Run) -> argparse.ArgumentParser:
+    def add(
+        self, commands: Any, name: str, help_text: str, run: Run, *, data: str, out: str
+    ) -> argparse.ArgumentParser:
         """A command that reads a preset.
 
         Args:
@@ -41,13 +46,29 @@ class StudyCommands:
             name: of the command.
             help_text: what it does.
             run: does it.
+            data: what its input is; `PREPARED`: what ``prepare`` leaves in ``runs/STUDY/prepared``.
+            out: name of the folder there that results go to.
         """
+        home = Path("runs") / self.study
+        known = home / data if data == PREPARED else None
         parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text)
         parser.add_argument(
             "--preset", required=True, metavar="P", help=f"{self.presets}, or a YAML file"
         )
-        parser.add_argument("--data", type=Path, metavar="PATH", help="where the input is")
-        parser.add_argument("--out", type=Path, metavar="DIR", help="where results go")
+        parser.add_argument(
+            "--data",
+            type=Path,
+            metavar="PATH",
+            default=known,
+            help=data if known is None else f"what prepare made (default: {known})",
+        )
+        parser.add_argument(
+            "--out",
+            type=Path,
+            metavar="DIR",
+            default=home / out,
+            help="where results go (default: %(default)s)",
+        )
         parser.add_argument(
             "--set",
             dest="overrides",

@@ -104,7 +104,10 @@ def _parser(figures: list[str], formats: list[str]) -> argparse.ArgumentParser:
         help=f"only these figures: {', '.join(figures)} (default: all that have data)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/figures"), help="where to write pictures and numbers"
+        "--out",
+        type=Path,
+        default=Path("runs/figures"),
+        help="where to write pictures and numbers (default: %(default)s)",
     )
     parser.add_argument("--format", choices=formats, default="png", help="of the pictures")
     parser.add_argument("--seed", type=seed, default=0, help="seed of all random choices")

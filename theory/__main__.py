@@ -76,7 +76,12 @@ def _parser(claims: list[str], efforts: list[str]) -> argparse.ArgumentParser:
         help=f"how much to measure: {', '.join(efforts)} (default: default)",
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of all random choices")
-    parser.add_argument("--out", type=Path, default=Path("runs/theory"), help="where to write")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/theory"),
+        help="where to write (default: %(default)s)",
+    )
     parser.add_argument("--list", action="store_true", help="list the claims and stop")
     return parser
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.study_commands import StudyCommands
+from experiments.study_commands import PREPARED, StudyCommands
 from taskrobust._command_line import seed, writable_directory
 from taskrobust._files import write_atomically
 
@@ -22,18 +22,22 @@ def add_bert(parser: argparse.ArgumentParser) -> None:
         "PoS-BERT: prepare text, pre-train with a task a part of speech, fine-tune on GLUE."
     )
     commands = parser.add_subparsers(dest="step", required=True, metavar="STEP")
-    prepare = _COMMANDS.add(commands, "prepare", "text to tagged sentence pairs", _prepare)
-    prepare.set_defaults(out=Path("runs/bert/prepared"))
-    pretrain = _COMMANDS.add(commands, "pretrain", "train every arm and seed", _pretrain)
-    pretrain.set_defaults(out=Path("runs/bert/pretrained"), data=Path("runs/bert/prepared"))
+    text = "folder of the text (not needed if it is generated, or of the Hub)"
+    help_text = "text to tagged sentence pairs"
+    _COMMANDS.add(commands, "prepare", help_text, _prepare, data=text, out=PREPARED)
+    help_text = "train every arm and seed"
+    pretrain = _COMMANDS.add(
+        commands, "pretrain", help_text, _pretrain, data=PREPARED, out="pretrained"
+    )
     pretrain.add_argument(
         "--arms", nargs="+", metavar="ARM", help="arms of the preset (default: all of them)"
     )
     pretrain.add_argument(
         "--seeds", nargs="+", type=seed, metavar="N", default=[0], help="one run each (default: 0)"
     )
-    finetune = _COMMANDS.add(commands, "finetune", "train and evaluate on GLUE", _finetune)
-    finetune.set_defaults(out=Path("runs/bert/finetuned"))
+    glue = "folder of GLUE's files (not needed if they are generated, or of the Hub)"
+    help_text = "train and evaluate on GLUE"
+    finetune = _COMMANDS.add(commands, "finetune", help_text, _finetune, data=glue, out="finetuned")
     finetune.add_argument(
         "--model",
         nargs="+",

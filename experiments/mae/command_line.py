@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.mae.label.command_line import add_label
-from experiments.study_commands import StudyCommands
+from experiments.study_commands import PREPARED, StudyCommands
 from taskrobust._command_line import seed, writable_directory
 from taskrobust._files import write_atomically
 
@@ -24,21 +24,24 @@ def add_mae(parser: argparse.ArgumentParser) -> None:
         "modality, fine-tune."
     )
     commands = parser.add_subparsers(dest="step", required=True, metavar="STEP")
-    prepare = _COMMANDS.add(commands, "prepare", "images to a checked manifest", _prepare)
-    prepare.set_defaults(out=Path("runs/mae/prepared"))
+    images = "folder or zip of the images (not needed if scenes are rendered)"
+    help_text = "images to a checked manifest"
+    _COMMANDS.add(commands, "prepare", help_text, _prepare, data=images, out=PREPARED)
     add_label(commands.add_parser("label", help="depth and semantics by published models"))
-    pretrain = _COMMANDS.add(commands, "pretrain", "train every arm and seed", _pretrain)
-    pretrain.set_defaults(out=Path("runs/mae/pretrained"), data=Path("runs/mae/prepared"))
+    help_text = "train every arm and seed"
+    pretrain = _COMMANDS.add(
+        commands, "pretrain", help_text, _pretrain, data=PREPARED, out="pretrained"
+    )
     pretrain.add_argument(
         "--arms", nargs="+", metavar="ARM", help="arms of the preset (default: all of them)"
     )
     pretrain.add_argument(
         "--seeds", nargs="+", type=seed, metavar="N", default=[0], help="one run each (default: 0)"
     )
+    help_text = "train and evaluate a downstream task"
     finetune = _COMMANDS.add(
-        commands, "finetune", "train and evaluate a downstream task", _finetune
+        commands, "finetune", help_text, _finetune, data=PREPARED, out="finetuned"
     )
-    finetune.set_defaults(out=Path("runs/mae/finetuned"), data=Path("runs/mae/prepared"))
     finetune.add_argument(
         "--task",
         nargs="+",

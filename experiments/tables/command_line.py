@@ -42,7 +42,10 @@ def add_table(parser: argparse.ArgumentParser, name: str) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
-        "--seeds", type=_count, metavar="N", help="seeds of pre-training (default: the preset's)"
+        "--seeds",
+        type=_count,
+        metavar="N",
+        help="number of seeds of pre-training, 0 to N − 1 (default: the preset's)",
     )
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="some rows only (default: all)")
     parser.add_argument(
@@ -57,7 +60,8 @@ def add_table(parser: argparse.ArgumentParser, name: str) -> None:
         action="append",
         default=[],
         metavar="key=value",
-        help="override a field of the study; give the preset a name of its own then (a YAML file)",
+        help="override a field of the study; records are filed by the name of the preset: with "
+        "overrides, copy it to a file of another name and give that",
     )
     parser.add_argument(
         "--dry-run",

@@ -26,11 +26,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0.
     """
-    parser = argparse.ArgumentParser(prog="python -m theory.sampling", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m theory.sampling",
+        description="Measure sample complexities and print how loose bound (13) is; if killed, the "
+        "same command goes on.",
+    )
     parser.add_argument("--effort", choices=list(EFFORTS), default="default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/sampling"), help="where finished points are kept"
+        "--out",
+        type=Path,
+        default=Path("runs/sampling"),
+        help="where finished points are kept (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     writable_directory(parser, options.out)
