@@ -10,9 +10,10 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import TrainingArguments
 
+from experiments.agreement import start_together
 from experiments.configuration import ConfigurationError
 from experiments.quiet import quiet
-from experiments.runs import release, start
+from experiments.runs import release
 from taskrobust import TaskRobustTrainer
 from taskrobust.balancers import NonFiniteRiskError
 from taskrobust.trainer import last_complete_checkpoint
@@ -165,10 +166,9 @@ def train(trainer: TaskRobustTrainer, folder: Path, configuration: str, title: s
         title: of the run, for people.
 
     Raises:
-        ConfigurationError: a risk is not finite.
+        ConfigurationError: a risk is not finite, or another process is at this run.
     """
-    if trainer.is_world_process_zero():
-        start(folder, configuration)
+    start_together(folder, configuration, first=trainer.is_world_process_zero())
     began = time.time()
     resumed = last_complete_checkpoint(folder / "checkpoints")
     try:

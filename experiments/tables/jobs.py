@@ -1,14 +1,14 @@
 """The runs of a table: which there are, which of them are a process's share, and running them."""
 
 import json
-import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from rich.console import Console
 
+from experiments.agreement import is_first, refusal_of_any
 from experiments.comparable import first_difference
 from experiments.configuration import ConfigurationError, message
 from experiments.records import RecordError, read
@@ -16,6 +16,8 @@ from experiments.runs import BusyError
 from experiments.tables.store import PRETRAIN, Key, Store
 
 __all__ = ["Chain", "Maker", "Outcome", "Plan", "Shard", "chains", "plan", "run_all"]
+
+T = TypeVar("T")
 
 
 class Maker(Protocol):
@@ -176,20 +178,53 @@ def run_all(maker: Maker, planned: Plan, store: Store, console: Console) -> Outc
                 known.add(key)
                 continue
             console.rule(f"{place[key]}/{total} {key.title}", characters="-")
-            try:
-                if key.part != PRETRAIN:
-                    _check_model(maker, key, store)
-                result = maker.run(key.arm, key.seed, key.part)
-                if result and _is_first() and not _appeared(maker, key, planned, store):
-                    store.add(key, planned.recipes[key], result)
-            except (ConfigurationError, RecordError) as error:
-                failed.append(f"{key.title}: {message(error)}")
-                if _is_first() and not isinstance(error, BusyError):
-                    store.add_failure(key, message(error), maker.command)
+            refusal = _make(maker, key, planned, store)
+            if refusal is not None:
+                failed.append(f"{key.title}: {refusal}")
                 console.print(f"failed: {failed[-1]}", markup=False, highlight=False, style="red")
                 break
             made += 1
     return Outcome(made, len(known), tuple(failed))
+
+
+def _make(maker: Maker, key: Key, planned: Plan, store: Store) -> str | None:
+    """Make a run and record it; why it failed, in all processes of torchrun alike, or None."""
+
+    def made() -> dict[str, Any]:
+        if key.part != PRETRAIN:
+            _check_model(maker, key, store)
+        return maker.run(key.arm, key.seed, key.part)
+
+    def add() -> None:
+        if result and is_first() and not _appeared(maker, key, planned, store):
+            store.add(key, planned.recipes[key], result)
+
+    try:
+        result = _together(made)
+        _together(add)
+    except BusyError as error:
+        return message(error)
+    except (ConfigurationError, RecordError) as error:
+        if is_first():
+            store.add_failure(key, message(error), maker.command)
+        return message(error)
+    return None
+
+
+def _together(work: Callable[[], T]) -> T:
+    """Do something in every process of torchrun; refused by one, it is refused in all."""
+    found: T | None = None
+    error: ConfigurationError | RecordError | None = None
+    try:
+        found = work()
+    except (ConfigurationError, RecordError) as refused:
+        error = refused
+    refusal = refusal_of_any(None if error is None else message(error))
+    if error is not None:
+        raise error
+    if refusal is not None:
+        raise ConfigurationError(refusal)
+    return cast("T", found)
 
 
 def _appeared(maker: Maker, key: Key, planned: Plan, store: Store) -> bool:
@@ -217,8 +252,3 @@ def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: record.get(name) for name in ("configuration", "valid", "test", "held_out")}
     plain: dict[str, Any] = json.loads(json.dumps(kept))
     return plain
-
-
-def _is_first() -> bool:
-    """Whether this is the process that writes, of those of torchrun."""
-    return int(os.environ.get("RANK", "0")) == 0

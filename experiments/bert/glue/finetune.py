@@ -26,6 +26,7 @@ from transformers import (
     set_seed,
 )
 
+from experiments.agreement import start_together
 from experiments.bert.configuration import FineTuning
 from experiments.bert.glue.encoding import Encoded
 from experiments.bert.glue.examples import TaskData
@@ -33,7 +34,7 @@ from experiments.bert.glue.metrics import scores
 from experiments.bert.glue.models import Pretrained, classifier, tokenizer_of
 from experiments.configuration import ConfigurationError
 from experiments.quiet import quiet
-from experiments.runs import finished, provenance, record, start
+from experiments.runs import finished, provenance, record
 from experiments.training import check_batches, training_arguments
 from taskrobust.trainer import last_complete_checkpoint
 
@@ -141,8 +142,7 @@ def finetune(
     )
     trainer.remove_callback(PrinterCallback)
     first = trainer.is_world_process_zero()
-    if first:
-        start(run.folder, run.configuration)
+    start_together(run.folder, run.configuration, first=first)
     checkpoints = run.folder / "checkpoints"
     resumed = last_complete_checkpoint(checkpoints)
     with quiet():

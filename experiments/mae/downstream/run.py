@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from experiments.agreement import start_together
 from experiments.configuration import ConfigurationError
 from experiments.mae.downstream.data import (
     Collator,
@@ -26,7 +27,7 @@ from experiments.mae.downstream.evaluation import evaluate, keep_pictured
 from experiments.mae.downstream.layer_decay import parameter_groups
 from experiments.mae.downstream.plan import Run
 from experiments.quiet import quiet
-from experiments.runs import finished, provenance, record, start
+from experiments.runs import finished, provenance, record
 from experiments.training import InOrder, training_arguments
 from taskrobust.trainer import last_complete_checkpoint
 
@@ -61,8 +62,7 @@ def finetune(
     began = time.time()
     trainer = _trainer(run, callbacks)
     first = trainer.is_world_process_zero()
-    if first:
-        start(run.folder, run.configuration)
+    start_together(run.folder, run.configuration, first=first)
     checkpoints = run.folder / "checkpoints"
     resumed = last_complete_checkpoint(checkpoints)
     with quiet():
