@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.runs import BusyError, start
 
-__all__ = ["is_first", "refusal_of_any", "start_together"]
+__all__ = ["any_process", "is_first", "refusal_of_any", "start_together"]
 
 
 def is_first() -> bool:
@@ -26,6 +26,11 @@ def refusal_of_any(mine: str | None) -> str | None:
     found: list[str | None] = [None] * distributed.get_world_size()
     distributed.all_gather_object(found, mine)
     return next((each for each in found if each is not None), None)
+
+
+def any_process(mine: bool) -> bool:
+    """Whether something is so in any process of torchrun."""
+    return refusal_of_any("so" if mine else None) is not None
 
 
 def start_together(folder: Path, configuration: str, *, first: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from rich.console import Console
 
-from experiments.agreement import is_first, refusal_of_any
+from experiments.agreement import any_process, is_first, refusal_of_any
 from experiments.comparable import first_difference
 from experiments.configuration import ConfigurationError, message
 from experiments.records import RecordError, read
@@ -174,7 +174,7 @@ def run_all(maker: Maker, planned: Plan, store: Store, console: Console) -> Outc
     known = set(planned.known)
     for chain in planned.chains:
         for key in chain:
-            if key in known or _appeared(maker, key, planned, store):
+            if any_process(key in known or _appeared(maker, key, planned, store)):
                 known.add(key)
                 continue
             console.rule(f"{place[key]}/{total} {key.title}", characters="-")

@@ -82,4 +82,6 @@ def jobs(world_size):  # noqa: ARG001
         "second": partial(a_table, refused_rank=1),
         "nobody": partial(a_table, refused_rank=None),
         "busy": a_busy_run,
+        "any": lambda rank: torch.tensor(agreement.any_process(rank == 1)),
+        "none": lambda _: torch.tensor(agreement.any_process(False)),
     }

@@ -27,6 +27,13 @@ def test_a_run_that_is_taken_is_left_by_both(found):
     assert [results["busy"].item() for results in found] == [1, 1]
 
 
+def test_what_one_has_seen_is_so_for_both(found):
+    assert [(results["any"].item(), results["none"].item()) for results in found] == [
+        (True, False),
+        (True, False),
+    ]
+
+
 def test_a_process_alone_agrees_with_itself():
     assert refusal_of_any(None) is None
     assert refusal_of_any("full") == "full"
