@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.configuration import ConfigurationError
 from experiments.report.cells import plain_table
 from experiments.report.collect import Material, TableOf
-from experiments.report.summary import headline, table_sentences
+from experiments.report.summary import SCALE, headline, table_sentences
 from experiments.report.text import Links
 from taskrobust._files import write_atomically
 
@@ -77,7 +77,7 @@ def section(material: Material, folder: Path) -> str:
         if made.evidence:
             lines += [*_table(made, links), ""]
     if any(made.evidence for made in material.tables):
-        lines += [_RULES, ""]
+        lines += [f"{_RULES} {SCALE}", ""]
     return "\n".join(lines)
 
 

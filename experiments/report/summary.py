@@ -12,7 +12,7 @@ from experiments.tables.cells import difference_text
 from experiments.tables.grid import REFERENCE
 from experiments.tables.store import PRETRAIN
 
-__all__ = ["headline", "ledger_sentence", "not_run_sentence", "summary", "table_sentences"]
+__all__ = ["SCALE", "headline", "ledger_sentence", "not_run_sentence", "summary", "table_sentences"]
 
 _PRINTED = (Verdict.SUPPORTS, Verdict.CONTRADICTS)
 _NOT_PRINTED = (Verdict.BETTER, Verdict.WORSE)
@@ -22,7 +22,7 @@ _WORST = {
     Verdict.CANNOT_TELL: f"cannot be told from that of {REFERENCE}",
     Verdict.ONE_SEED: f"has one seed only, too few to compare it with that of {REFERENCE}",
 }
-_SCALE = """\
+SCALE = """\
 Only signs of differences are compared, between models of the sizes and on the data named here; \
 the paper's numbers need its data and its scale."""
 
@@ -83,7 +83,7 @@ def summary(material: Material) -> Iterator[str]:
             first, *others = table_sentences(made)
             yield "\n".join([f"**{made.label}.** {first}", *(f"  - {each}" for each in others)])
     if any(made.evidence for made in material.tables):
-        yield f"**What this is not.** {_SCALE}"
+        yield f"**What this is not.** {SCALE}"
     smoke = [made.label for made in material.tables if not made.evidence]
     if smoke:
         yield (
